@@ -1,0 +1,1 @@
+"""Reads registry logs, forecasts pulls, warms caches."""

@@ -1,0 +1,1 @@
+"""Chapter 4: what happened, what would have, what to do."""

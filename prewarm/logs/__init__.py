@@ -1,0 +1,1 @@
+"""Chapter 1: lines become pulls."""

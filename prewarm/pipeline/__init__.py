@@ -1,0 +1,1 @@
+"""One function per verb, one module each: the only place that wires."""

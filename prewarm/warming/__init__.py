@@ -1,0 +1,1 @@
+"""Chapter 3: a ranking becomes a plan, and a plan becomes outcomes."""

@@ -1,0 +1,85 @@
+"""Plug point: where warm images land, one module per driver.
+
+The contract (tests/contracts.py, run over every driver): an absent image is not held; after `warm` it
+is; warming twice is harmless and transfers nothing; content with a wrong digest is refused; a
+cancelled warm leaves nothing half-visible; `check` says what is wrong in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from prewarm.references import Reference
+    from prewarm.warming.images import Image, Platform
+    from prewarm.warming.registry import Registries
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `prewarm caches check`: what was looked at, whether it is fine, and the words."""
+
+    subject: str                  # reachable | credentials | space | quota | ...
+    ok: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What a warm cost: bytes that were transferred for it (0: nothing was missing)."""
+
+    bytes: int
+    proof: str                    # how the cache proved that it holds the image
+
+
+class Cache(Protocol):
+    """A place where warm images land."""
+
+    async def resolve(self, reference: Reference) -> Image:
+        """What `reference` stands for at this cache's upstream now.
+
+        Raises RegistryError (NotFound ...) or UnsupportedImage."""
+        ...
+
+    async def holds(self, image: Image) -> bool:
+        """Whether the cache has proven to hold every manifest and blob of `image`, tag up to date."""
+        ...
+
+    async def warm(self, image: Image) -> Transfer:
+        """Fetch what is missing; returns only when the cache has proven to hold it.
+
+        Raises RegistryError, DigestMismatch or CacheError; then the image is not called warm."""
+        ...
+
+    async def check(self) -> list[Finding]:
+        """Reachability, credentials, space, quota: what a person should know."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a driver gets besides its own settings."""
+
+    name: str                                 # the cache's name in the configuration
+    registries: Registries                    # clients of the registries that may be contacted
+    upstream: str | None = None               # registry host that everything comes from; None: the image's own
+    rewrite: dict[str, str] = field(default_factory=dict)   # name prefixes on this cache, longest wins
+    platforms: tuple[Platform, ...] = ()      # () means linux/amd64
+    folder: Path = Path()                     # where the driver may keep its own state
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A cache driver: its name, its own configuration model, and how to open one."""
+
+    name: str
+    summary: str                              # one line for `prewarm caches`
+    privilege: str                            # what it needs to be allowed to do
+    config: type[BaseModel]
+    open: Callable[[Any, Surroundings], AbstractAsyncContextManager[Cache]]
