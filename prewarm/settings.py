@@ -1,0 +1,311 @@
+"""Every setting: its default, its PREWARM_ variable, its help.
+
+Precedence: a flag, then a `PREWARM_` variable, then `prewarm.toml`, then the default. A nested key's
+variable joins its path with two underscores: `PREWARM_DEMAND__SESSION_GAP=90s`. Unknown keys in the
+file are refused with the nearest known one; unknown `PREWARM_` variables are ignored.
+
+This is the only room that knows the configuration; it builds the plain dataclasses that lower rooms take.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from prewarm import plugins
+from prewarm.errors import SettingsError, UnknownName, nearest
+
+if TYPE_CHECKING:
+    from prewarm.warming.caches import Driver
+
+T = TypeVar("T")
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def parse_bytes(value: object) -> int:
+    """`"40GB"` (10**9), `"512MiB"` (2**20) or a plain number of bytes."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?i?B?)(?:/s)?\s*", str(value), re.IGNORECASE)
+    unit = match[2].upper() if match else None
+    if unit is not None and not unit.endswith("B") and unit:
+        unit += "B"
+    if match is None or unit not in _UNITS:
+        raise ValueError(f"{value!r} is no size; examples: 40GB, 512MiB, 1000000")
+    return int(float(match[1]) * _UNITS[unit])
+
+
+def parse_duration(value: object) -> timedelta:
+    """`"90s"`, `"168h"`, `"7d"` or a number of seconds."""
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)\s*", str(value))
+    if match is None:
+        raise ValueError(f"{value!r} is no duration; examples: 60s, 15m, 168h, 7d")
+    return timedelta(seconds=float(match[1]) * _SECONDS[match[2] or "s"])
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Strings = Annotated[tuple[str, ...], BeforeValidator(_several)]
+Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Objective = Literal["pulls", "any-pull", "bytes"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SiteSection(_Section):
+    """A cache and the clients behind it."""
+
+    timezone: str | None = Field(None, description="IANA time zone; without it PREWARM_TIMEZONE, else UTC")
+    holidays: str | None = Field(None, description="country or country-subdivision: US-ID, DE-BE, IN")
+
+
+class SourceSection(_Section):
+    """Where accesses come from: log files."""
+
+    path: Strings = Field(description="files, folders or globs")
+    site: str = Field("default", description="the site whose clients this log shows")
+    registry: str | None = Field(None, description="the upstream that unprefixed names belong to")
+    rewrite: dict[str, str] = Field({}, description="name prefixes to registries; the longest wins")
+    format: str = Field("auto", description="see `prewarm formats`")
+    timezone: str | None = Field(None, description="zone of stamps that carry none")
+
+
+class RegistrySection(_Section):
+    """A registry that may be contacted."""
+
+    url: str = Field(description="https://registry-1.docker.io; http:// means plain HTTP")
+    max_concurrency: int = Field(4, ge=1, le=256, description="requests at once")
+    reserve: float = Field(0.3, ge=0, le=1, description="share of the upstream's pull quota kept for people")
+    ca_file: Path | None = Field(None, description="PEM file of an own certificate authority")
+
+
+class CacheSection(BaseModel):
+    """Where warm images land; each driver adds keys of its own (`prewarm caches`)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    driver: str = Field(description="mirror, layout, docker")
+    site: str = Field("default", description="the site whose demand this cache serves")
+    upstream: str | None = Field(None, description="where it fetches from; none: the image's own registry")
+    rewrite: dict[str, str] = Field({}, description="registries to name prefixes on this cache")
+    ttl: Duration | None = Field(None, description="how long a fill is kept")
+    max_bytes: Bytes | None = Field(None, description="most bytes that one plan may add")
+    bandwidth: Bytes | None = Field(None, description="most bytes a second that warming may use")
+    always: Strings = Field((), description="images that every plan begins with")
+    never: Strings = Field((), description="globs that no plan may contain")
+    allow: Strings = Field((), description="globs that a plan may contain; none: anything")
+    min_clients: int = Field(1, ge=1, description="distinct clients before an image may be warmed")
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The driver's own keys, as written."""
+        return dict(self.model_extra or {})
+
+
+class ScheduleSection(_Section):
+    """When a cache is warmed or maintained."""
+
+    cache: str
+    days: str = Field("mon-sun", description="mon-fri, sat,sun")
+    ready_by: Clock | None = Field(None, description="the site's clock")
+    covers: Annotated[str, Field(pattern=r"^\d\d:\d\d-\d\d:\d\d$")] | None = Field(
+        None, description="07:30-11:00"
+    )
+    top: int | None = Field(None, ge=1)
+    max_bytes: Bytes | None = None
+    objective: Objective = "any-pull"
+    holdout: float = Field(0.0, ge=0, lt=1)
+    cron: str | None = None
+    verb: Literal["run", "refresh", "prune"] = "run"
+
+
+class DemandSection(_Section):
+    """What counts as demand."""
+
+    session_gap: Duration = Field(timedelta(seconds=60), description="silence that ends a session")
+    kinds: Strings = Field(("manifest", "layers"), description="kinds of pull that count")
+    ignore: Strings = Field((), description="globs on user agents that never count")
+
+
+class CostSection(_Section):
+    """Prices that reports use."""
+
+    egress_per_gb: float = Field(0.0, ge=0)
+
+
+class TokenSection(_Section):
+    """A bearer token of the service, kept as a hash."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="of the token, in hexadecimal"
+    )
+    scopes: tuple[Literal["read", "ingest", "run"], ...] = ("read",)
+
+
+class ServiceSection(_Section):
+    """The REST service."""
+
+    host: str = Field("127.0.0.1", description="address to bind")
+    port: int = Field(8080, ge=0, le=65535)
+    tokens: dict[str, TokenSection] = Field({}, description="needed for any bind but loopback")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PREWARM_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    lake: str = Field("./lake", description="folder or URL of the lake")
+    timezone: str | None = Field(None, description="zone of sites, and of stamps, that have none")
+    sites: dict[str, SiteSection] = {}
+    sources: dict[str, SourceSection] = {}
+    registries: dict[str, RegistrySection] = {}
+    caches: dict[str, CacheSection] = {}
+    schedules: dict[str, ScheduleSection] = {}
+    demand: DemandSection = DemandSection()
+    costs: CostSection = CostSection()
+    service: ServiceSection = ServiceSection()
+
+    def cache(self, name: str) -> CacheSection:
+        """The cache of that name; UnknownName lists the known ones."""
+        return _named("cache", name, self.caches)
+
+    def schedule(self, name: str) -> ScheduleSection:
+        """The schedule of that name; UnknownName lists the known ones."""
+        return _named("schedule", name, self.schedules)
+
+
+def load(config: Path | None = None, **flags: object) -> Settings:
+    """Settings from flags, variables, the file and defaults; flags that are None were not given.
+
+    `config` must exist when it is named; the default `./prewarm.toml` may be missing.
+    Raises SettingsError: one line with the file, the key and what was expected.
+    """
+    path = config or Path("prewarm.toml")
+    table = _read(path) if config or path.exists() else {}
+    given = {key: value for key, value in flags.items() if value is not None}
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: object, **__: object
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (
+                InitSettingsSource(settings_cls, init_kwargs=given),
+                _KnownVariables(settings_cls),
+                InitSettingsSource(settings_cls, init_kwargs=table),
+            )
+
+    try:
+        settings = Loaded()
+    except ValidationError as refused:
+        raise SettingsError(f"{path.name}: {_explain(refused)}") from None
+    for name, section in settings.caches.items():
+        _check_driver(path, name, section)
+    return settings
+
+
+class _KnownVariables(EnvSettingsSource):
+    """PREWARM_ variables, without those that name no setting."""
+
+    def __call__(self) -> dict[str, Any]:
+        return _known(Settings, super().__call__())
+
+
+def _known(model: type[BaseModel], data: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in data.items() if key in model.model_fields}
+    for key, value in kept.items():
+        inner = model.model_fields[key].annotation
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            kept[key] = _known(inner, value)
+    return kept
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{path}: no such file; --config names a TOML file such as ./prewarm.toml"
+        ) from None
+    except (OSError, UnicodeDecodeError) as refused:
+        raise SettingsError(f"{path}: cannot be read: {refused}") from None
+    except tomllib.TOMLDecodeError as refused:
+        raise SettingsError(f"{path}: is no TOML: {refused}") from None
+
+
+def _explain(refused: ValidationError) -> str:
+    """The first problem in words: the key, what was wrong, the nearest known key."""
+    problem = refused.errors(include_url=False, include_context=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return _unknown_key(key, _keys_beside(problem["loc"]))
+    return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _unknown_key(key: str, known: Iterable[str]) -> str:
+    near = nearest(key.rpartition(".")[2], known)
+    hint = f"; did you mean {near!r}?" if near else ";"
+    return f"unknown key {key!r}{hint} known: {', '.join(sorted(known))}"
+
+
+def _keys_beside(path: tuple[int | str, ...]) -> set[str]:
+    """Keys that may stand where the last part of `path` stands."""
+    model: type[BaseModel] = Settings
+    for part in path[:-1]:
+        if part in model.model_fields:
+            model = _model_of(model.model_fields[str(part)].annotation) or model
+    return set(model.model_fields)
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    """The section model of `Section` or `dict[str, Section]`."""
+    inner = get_args(annotation)[-1] if get_args(annotation) else annotation
+    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+
+
+def _check_driver(path: Path, name: str, section: CacheSection) -> None:
+    """A driver validates its own keys, so that a third party's are refused like ours."""
+    try:
+        driver: Driver = plugins.load(plugins.CACHES, section.driver)
+    except UnknownName as unknown:
+        raise SettingsError(f"{path.name}: caches.{name}.driver: {unknown}") from None
+    try:
+        driver.config.model_validate(section.own)
+    except ValidationError as refused:
+        problem = refused.errors(include_url=False, include_context=False)[0]
+        key = ".".join(["caches", name, *(str(part) for part in problem["loc"])])
+        if problem["type"] == "extra_forbidden":
+            known = set(CacheSection.model_fields) | set(driver.config.model_fields)
+            raise SettingsError(f"{path.name}: {_unknown_key(key, known)}") from None
+        raise SettingsError(f"{path.name}: {key}: {problem['msg']} (driver {section.driver})") from None
+
+
+def _named(noun: str, name: str, table: Mapping[str, T]) -> T:
+    if name not in table:
+        raise UnknownName(noun, name, table)
+    return table[name]
