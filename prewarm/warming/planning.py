@@ -1,26 +1,43 @@
-"""Candidates, what the cache holds and budgets become a plan. A plan is a value; `run` executes it."""
+"""Candidates, what the cache holds and budgets become a plan. A plan is a value; `run` executes it.
+
+The rules, in the order in which they are applied to each candidate:
+
+1. `never` and `allow` decide what may be warmed at all, `min_clients` what is popular enough.
+2. Images that match `always` come first and take none of the N places; the others take a place each, in
+   rank order. One that is held keeps its place, so that a second run warms nothing; one that can never be
+   warmed (not found, unsupported) gives its place to the next.
+3. Bytes are marginal: a layer that the cache shows to hold, or that an earlier warm brings, is free. An
+   image that does not fit the byte budget is left out; a smaller one of a later rank may still fit.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, tzinfo
+
+from prewarm.errors import InvalidReference
+from prewarm.references import Reference
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One image of the ranking, with what is known of it when the plan is made."""
 
-    image: str                    # canonical reference
-    rank: int
-    mean: float                   # expected pulls in the window
-    probability: float            # P(at least one pull)
-    score: float                  # of the plan's objective
+    image: str  # canonical reference
+    rank: int  # 1 is the best; 0: not in the ranking
+    mean: float  # expected pulls in the window
+    probability: float  # P(at least one pull)
+    score: float  # of the plan's objective
     digest: str | None = None
-    bytes: int | None = None      # of all its blobs; None: unknown
-    blobs: tuple[tuple[str, int], ...] = ()   # (digest, bytes), for shared layers
-    held: bool = False            # the cache holds it, fresh
-    clients: int | None = None    # distinct clients that pulled it; None: unknown
-    problem: str | None = None    # why it cannot be resolved, in words
+    bytes: int | None = None  # of all its blobs; None: unknown
+    blobs: tuple[tuple[str, int], ...] = ()  # (digest, bytes), for shared layers
+    held: bool = False  # the cache holds it, fresh
+    clients: int | None = None  # distinct clients that pulled it; None: unknown
+    problem: str | None = None  # why it cannot be resolved, in words
+    passing: bool = False  # the problem may pass (an upstream that is down): the image keeps its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +49,31 @@ class Budget:
     max_pulls: int | None = None
     ready_by: datetime | None = None
 
+    def within(self, bandwidth: int | None, now: datetime) -> Budget:
+        """The same, with no more bytes than `bandwidth` (bytes per second) can bring until `ready_by`."""
+        if bandwidth is None or self.ready_by is None:
+            return self
+        room = int(bandwidth * max((self.ready_by - now).total_seconds(), 0.0))
+        return replace(self, max_bytes=room if self.max_bytes is None else min(room, self.max_bytes))
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """An operator's lists (globs on canonical references) and thresholds."""
+    """An operator's lists and thresholds.
+
+    A pattern is a reference (`nginx:1.25`), a repository (`docker.io/acme/api`: any of its tags) or a glob
+    on canonical references (`*/test-*`).
+    """
 
     always: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
-    allow: tuple[str, ...] = ()   # () allows anything of a listed registry
+    allow: tuple[str, ...] = ()  # () allows anything of a listed registry
     min_clients: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Warm:
-    """An image that will be warmed, and why, in words."""
+    """An image that will be warmed, and why, in words; `bytes` is what it adds to the plan."""
 
     image: str
     digest: str | None
@@ -56,11 +84,12 @@ class Warm:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """An image that will not be warmed, and why; `held` when the cache has it already."""
+    """An image that will not be warmed, and why."""
 
     image: str
     reason: str
-    held: bool = False
+    held: bool = False  # the cache has it already
+    failed: bool = False  # it could not be resolved; a run reports it as failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +108,207 @@ class Plan:
     skipped: tuple[Skip, ...] = ()
     withheld: tuple[Warm, ...] = ()
     meta: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that the plan will transfer, as far as they are known."""
+        return sum(warm.bytes or 0 for warm in self.warms)
+
+
+class Patterns:
+    """An operator's list, compiled: does an image match any of its patterns?"""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """`texts` as `Rules` describes them; any text is a valid pattern."""
+        self.images: tuple[str, ...] = ()
+        globs = []
+        for text in texts:
+            reference = _reference(text)
+            if reference is None:
+                globs.append(fnmatch.translate(text))
+                continue
+            self.images += (str(reference),)
+            if _is_repository(text):
+                globs.append(re.escape(reference.name) + r"[:@].*")
+        self._literal = frozenset(self.images)
+        self._glob = re.compile("|".join(globs)) if globs else None
+
+    def match(self, image: str) -> bool:
+        """Whether the canonical reference `image` matches."""
+        return image in self._literal or bool(self._glob and self._glob.fullmatch(image))
+
+
+class Gate:
+    """Rules, compiled: why an image may not be warmed, before anyone is asked about it."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._never = Patterns(rules.never)
+        self._allow = Patterns(rules.allow) if rules.allow else None
+        self._always = Patterns(rules.always)
+        self._min_clients = rules.min_clients
+
+    def always(self, image: str) -> bool:
+        """Whether the operator wants `image` in every plan."""
+        return self._always.match(image)
+
+    def unranked(self, ranked: Iterable[str]) -> list[str]:
+        """Images that the operator named in `always` and the ranking does not have, in his order."""
+        known = set(ranked)
+        return [image for image in dict.fromkeys(self._always.images) if image not in known]
+
+    def refusal(self, candidate: Candidate) -> str | None:
+        """Why the candidate may not be warmed, in words; None when it may."""
+        if self._never.match(candidate.image):
+            return "on the cache's never list"
+        if self._allow is not None and not self._allow.match(candidate.image):
+            return "not on the cache's allow list"
+        if self._min_clients <= 1 or self.always(candidate.image):
+            return None
+        if candidate.clients is None:
+            return f"its distinct clients are unknown, {self._min_clients} are required"
+        if candidate.clients < self._min_clients:
+            return f"pulled by {candidate.clients} distinct clients, {self._min_clients} are required"
+        return None
+
+
+def plan(
+    candidates: Sequence[Candidate],
+    budget: Budget,
+    rules: Rules,
+    *,
+    id: str,
+    cache: str,
+    site: str | None,
+    created_at: datetime,
+    window: tuple[datetime, datetime],
+    model: str,
+    objective: str,
+    clock: tzinfo = UTC,
+) -> Plan:
+    """Decide what to warm; each candidate ends in exactly one of `warms` and `skipped`.
+
+    `clock` is the site's time zone, for the hours in the reasons.
+    """
+    gate = Gate(rules)
+    hours = _hours(window, clock)
+    ledger = _Ledger(budget, brought=_held_blobs(candidates))
+    warms: list[Warm] = []
+    skipped: list[Skip] = []
+    for candidate in in_order(candidates, gate):
+        verdict = _decide(candidate, gate, ledger, hours)
+        if isinstance(verdict, Warm):
+            warms.append(verdict)
+        else:
+            skipped.append(verdict)
+    return Plan(id, cache, site, created_at, window, budget, model, objective, tuple(warms), tuple(skipped))
+
+
+def in_order(candidates: Iterable[Candidate], gate: Gate) -> list[Candidate]:
+    """The operator's `always` images first, then by rank."""
+    return sorted(candidates, key=lambda candidate: (not gate.always(candidate.image), candidate.rank))
+
+
+def takes_place(candidate: Candidate) -> bool:
+    """Whether a candidate counts among the top N: it does not when it can never be warmed."""
+    return candidate.problem is None or candidate.passing
+
+
+class _Ledger:
+    """What is left of a budget while a plan is made."""
+
+    def __init__(self, budget: Budget, brought: set[str]) -> None:
+        self.budget = budget
+        self.brought = brought  # digests that the cache has, or will have by then
+        self.places = 0
+        self.bytes = 0
+        self.pulls = 0
+
+    @property
+    def full(self) -> bool:
+        return self.budget.top is not None and self.places >= self.budget.top
+
+    def marginal(self, candidate: Candidate) -> int | None:
+        """Bytes that warming the candidate adds; None when unknown."""
+        if not candidate.blobs:
+            return candidate.bytes
+        return sum(count for digest, count in dict(candidate.blobs).items() if digest not in self.brought)
+
+    def refusal(self, cost: int | None) -> str | None:
+        """Why a warm of `cost` bytes does not fit, in words; None when it does."""
+        if self.budget.max_pulls is not None and self.pulls >= self.budget.max_pulls:
+            return f"the plan's {self.budget.max_pulls} pulls are spent"
+        if self.budget.max_bytes is None:
+            return None
+        if cost is None:
+            return "its size is unknown, and the plan has a byte budget"
+        left = self.budget.max_bytes - self.bytes
+        if cost > left:
+            return f"needs {in_units(cost)}, {in_units(left)} of {in_units(self.budget.max_bytes)} are left"
+        return None
+
+    def spend(self, candidate: Candidate, cost: int | None) -> None:
+        self.pulls += 1
+        self.bytes += cost or 0
+        self.brought.update(digest for digest, _ in candidate.blobs)
+
+
+def _decide(candidate: Candidate, gate: Gate, ledger: _Ledger, hours: str) -> Warm | Skip:
+    image, always = candidate.image, gate.always(candidate.image)
+    refusal = gate.refusal(candidate)
+    if refusal:
+        return Skip(image, refusal)
+    if not always and ledger.full:
+        return Skip(image, f"rank {candidate.rank} is beyond the top {ledger.budget.top}")
+    if not always and takes_place(candidate):
+        ledger.places += 1
+    if candidate.problem:
+        return Skip(image, candidate.problem, failed=True)
+    if candidate.held:
+        return Skip(image, "already held, fresh", held=True)
+    cost = ledger.marginal(candidate)
+    refusal = ledger.refusal(cost)
+    if refusal:
+        return Skip(image, refusal)
+    ledger.spend(candidate, cost)
+    return Warm(image, candidate.digest, cost, candidate.score, _reason(candidate, always, hours))
+
+
+def _held_blobs(candidates: Iterable[Candidate]) -> set[str]:
+    return {digest for candidate in candidates if candidate.held for digest, _ in candidate.blobs}
+
+
+def _reason(candidate: Candidate, always: bool, hours: str) -> str:
+    if candidate.rank == 0:
+        return "always on the operator's list"
+    words = (
+        f"rank {candidate.rank}, {candidate.mean:.3g} pulls expected {hours}, P {candidate.probability:.2f}"
+    )
+    return f"always on the operator's list; {words}" if always else words
+
+
+def _hours(window: tuple[datetime, datetime], clock: tzinfo) -> str:
+    """`08:00–09:00`, with the day where the window is longer than one."""
+    start, end = (moment.astimezone(clock) for moment in window)
+    short = (window[1] - window[0]).total_seconds() <= 86_400
+    form = "%H:%M" if short else "%a %d %b %H:%M"
+    return f"{start:{form}}–{end:{form}}"
+
+
+def in_units(count: int) -> str:
+    """Bytes for people: `41.2 MB` (powers of ten, as in the settings)."""
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.3g} {units[0]}"
+
+
+def _reference(text: str) -> Reference | None:
+    try:
+        return Reference.parse(text)
+    except InvalidReference:
+        return None
+
+
+def _is_repository(text: str) -> bool:
+    """Whether a pattern that is a reference names neither tag nor digest."""
+    return "@" not in text and ":" not in text.rpartition("/")[2]

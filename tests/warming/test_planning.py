@@ -1,0 +1,268 @@
+"""Candidates, holdings and budgets become a plan."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prewarm.warming.planning import Budget, Candidate, Gate, Patterns, Plan, Rules, in_units, plan
+
+EIGHT = datetime(2026, 11, 24, 8, tzinfo=UTC)
+WINDOW = (EIGHT, EIGHT + timedelta(hours=1))
+
+
+def candidate(name: str, rank: int, **known: object) -> Candidate:
+    """A candidate of 100 bytes in one layer of its own."""
+    defaults: dict[str, object] = {"bytes": 100, "blobs": ((f"sha256:{name}", 100),)}
+    return Candidate(f"docker.io/library/{name}:1", rank, 41.0, 0.99, 41.0, **(defaults | known))  # type: ignore[arg-type]
+
+
+def made(candidates: list[Candidate], budget: Budget = Budget(), rules: Rules = Rules()) -> Plan:  # noqa: B008
+    """A plan for 08:00–09:00 UTC."""
+    return plan(
+        candidates,
+        budget,
+        rules,
+        id="p1",
+        cache="office",
+        site="boise",
+        created_at=EIGHT - timedelta(hours=8),
+        window=WINDOW,
+        model="profile",
+        objective="pulls",
+    )
+
+
+def names(images: list[str]) -> list[str]:
+    return [image.removeprefix("docker.io/library/").removesuffix(":1") for image in images]
+
+
+def warmed(result: Plan) -> list[str]:
+    return names([warm.image for warm in result.warms])
+
+
+def why(result: Plan) -> dict[str, str]:
+    return {names([skip.image])[0]: skip.reason for skip in result.skipped}
+
+
+def test_the_best_n_are_warmed_in_rank_order() -> None:
+    """Candidates may come in any order; ranks decide."""
+    result = made([candidate("c", 3), candidate("a", 1), candidate("b", 2)], Budget(top=2))
+    assert warmed(result) == ["a", "b"]
+    assert why(result) == {"c": "rank 3 is beyond the top 2"}
+
+
+def test_a_warm_says_why_in_words() -> None:
+    """Rank, expected pulls, hours and probability, as a person would say it."""
+    [warm] = made([candidate("a", 3)]).warms
+    assert warm.reason == "rank 3, 41 pulls expected 08:00–09:00, P 0.99"
+
+
+def test_reasons_use_the_sites_clock() -> None:
+    """08:00 in Mumbai is 02:30 UTC."""
+    start = datetime(2026, 11, 24, 2, 30, tzinfo=UTC)
+    result = plan(
+        [candidate("a", 1)],
+        Budget(),
+        Rules(),
+        id="p",
+        cache="c",
+        site="mumbai",
+        created_at=start,
+        window=(start, start + timedelta(hours=1)),
+        model="profile",
+        objective="pulls",
+        clock=ZoneInfo("Asia/Kolkata"),
+    )
+    assert "08:00–09:00" in result.warms[0].reason
+
+
+def test_a_held_image_keeps_its_place() -> None:
+    """Otherwise a second run would warm the next image, and the next run another."""
+    result = made([candidate("a", 1, held=True), candidate("b", 2)], Budget(top=1))
+    assert warmed(result) == []
+    assert result.skipped[0].held
+    assert result.skipped[0].reason == "already held, fresh"
+
+
+def test_an_image_that_can_never_be_warmed_gives_its_place_to_the_next() -> None:
+    """A deleted tag must not cost a place."""
+    result = made([candidate("a", 1, problem="not found"), candidate("b", 2)], Budget(top=1))
+    assert warmed(result) == ["b"]
+    assert result.skipped[0].failed
+    assert result.skipped[0].reason == "not found"
+
+
+def test_an_upstream_that_is_down_does_not_pull_in_the_next_image() -> None:
+    """A passing problem keeps the place, or an outage would fill the plan from the tail."""
+    result = made(
+        [candidate("a", 1, problem="upstream down", passing=True), candidate("b", 2)], Budget(top=1)
+    )
+    assert warmed(result) == []
+    assert result.skipped[0].failed
+
+
+def test_shared_layers_are_paid_once() -> None:
+    """The second image adds only the layer that the first does not bring."""
+    base = ("sha256:base", 1000)
+    result = made(
+        [
+            candidate("a", 1, bytes=1100, blobs=(base, ("sha256:a", 100))),
+            candidate("b", 2, bytes=1100, blobs=(base, ("sha256:b", 100))),
+        ],
+        Budget(max_bytes=1200),
+    )
+    assert [warm.bytes for warm in result.warms] == [1100, 100]
+    assert result.bytes == 1200
+
+
+def test_layers_of_held_images_are_free() -> None:
+    """What the cache shows to hold costs nothing again, whatever the rank of its image."""
+    base = ("sha256:base", 1000)
+    result = made(
+        [
+            candidate("a", 1, bytes=1100, blobs=(base, ("sha256:a", 100))),
+            candidate("b", 2, held=True, blobs=(base,)),
+        ]
+    )
+    assert [warm.bytes for warm in result.warms] == [100]
+
+
+def test_a_smaller_later_image_may_fit_where_a_bigger_did_not() -> None:
+    """The budget skips an image with words and goes on."""
+    big = candidate("big", 1, bytes=3_000_000, blobs=(("sha256:big", 3_000_000),))
+    result = made([big, candidate("small", 2)], Budget(max_bytes=1_500_000))
+    assert warmed(result) == ["small"]
+    assert why(result) == {"big": "needs 3 MB, 1.5 MB of 1.5 MB are left"}
+
+
+def test_an_image_of_unknown_size_does_not_slip_through_a_byte_budget() -> None:
+    """Unknown is not zero."""
+    result = made([candidate("a", 1, bytes=None, blobs=())], Budget(max_bytes=10**9))
+    assert warmed(result) == []
+    assert "size is unknown" in why(result)["a"]
+
+
+def test_a_budget_of_no_bytes_warms_nothing_but_what_is_free() -> None:
+    """Zero is a budget, not the absence of one."""
+    free = candidate("free", 2, bytes=0, blobs=(("sha256:none", 0),))
+    assert warmed(made([candidate("a", 1), free], Budget(max_bytes=0))) == ["free"]
+
+
+def test_pulls_are_limited_apart_from_bytes() -> None:
+    """An upstream counts pulls, however small."""
+    result = made([candidate("a", 1), candidate("b", 2)], Budget(max_pulls=1))
+    assert warmed(result) == ["a"]
+    assert why(result) == {"b": "the plan's 1 pulls are spent"}
+
+
+def test_always_comes_first_and_takes_no_place() -> None:
+    """The operator's images lead every plan, beside the top N."""
+    rules = Rules(always=("c:1", "extra:1"))
+    extra = candidate("extra", 0)
+    result = made([candidate("a", 1), candidate("b", 2), candidate("c", 3), extra], Budget(top=1), rules)
+    assert warmed(result) == ["extra", "c", "a"]
+    assert result.warms[0].reason == "always on the operator's list"
+    assert result.warms[1].reason.startswith("always on the operator's list; rank 3")
+
+
+def test_never_wins_over_always() -> None:
+    """Of two contradicting lists the careful one counts."""
+    result = made([candidate("a", 1)], rules=Rules(always=("a:1",), never=("a:1",)))
+    assert why(result) == {"a": "on the cache's never list"}
+
+
+def test_what_the_rules_refuse_takes_no_place() -> None:
+    """Three refused images, then the top 1."""
+    result = made(
+        [
+            candidate("never", 1, clients=9),
+            candidate("private", 2, clients=1),
+            candidate("unknown", 3),
+            candidate("fine", 4, clients=2),
+        ],
+        Budget(top=1),
+        Rules(never=("*/never:*",), min_clients=2),
+    )
+    assert warmed(result) == ["fine"]
+    assert why(result) == {
+        "never": "on the cache's never list",
+        "private": "pulled by 1 distinct clients, 2 are required",
+        "unknown": "its distinct clients are unknown, 2 are required",
+    }
+
+
+def test_allow_shuts_out_everything_else() -> None:
+    """A list of globs is all that may be warmed."""
+    result = made([candidate("a", 1), candidate("b", 2)], rules=Rules(allow=("docker.io/library/a*",)))
+    assert warmed(result) == ["a"]
+    assert why(result) == {"b": "not on the cache's allow list"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "image", "expected"),
+    [
+        ("nginx:1.25", "docker.io/library/nginx:1.25", True),
+        ("nginx:1.25", "docker.io/library/nginx:1.26", False),
+        ("docker.io/acme/api", "docker.io/acme/api:2", True),
+        ("docker.io/acme/api", "docker.io/acme/api-gateway:2", False),
+        ("*/test-*", "ghcr.io/acme/test-runner:1", True),
+        ("docker.io/library/*", "docker.io/acme/api:1", False),
+        ("127.0.0.1:5000/x", "127.0.0.1:5000/x:1", True),
+        ("[", "docker.io/library/nginx:1.25", False),
+    ],
+)
+def test_patterns(pattern: str, image: str, expected: bool) -> None:
+    """References, repositories and globs."""
+    assert Patterns([pattern]).match(image) is expected
+
+
+def test_unranked_always_images_are_named_to_be_resolved() -> None:
+    """A glob names no image; a reference that the ranking lacks does."""
+    gate = Gate(Rules(always=("alpine:3", "*/tools-*", "nginx:1")))
+    assert gate.unranked(["docker.io/library/nginx:1"]) == ["docker.io/library/alpine:3"]
+
+
+def test_bandwidth_limits_bytes_until_ready_by() -> None:
+    """50 MB/s for ten seconds are 500 MB."""
+    budget = Budget(max_bytes=10**12, ready_by=EIGHT)
+    assert budget.within(50_000_000, EIGHT - timedelta(seconds=10)).max_bytes == 500_000_000
+    assert budget.within(50_000_000, EIGHT + timedelta(hours=1)).max_bytes == 0
+    assert budget.within(None, EIGHT).max_bytes == 10**12
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (41 * 10**9, "41 GB")]
+)
+def test_sizes_for_people(count: int, words: str) -> None:
+    """Powers of ten, three digits."""
+    assert in_units(count) == words
+
+
+layers = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.just(7)), max_size=5).map(tuple)
+
+
+@given(
+    st.lists(st.tuples(layers, st.booleans(), st.booleans()), max_size=30),
+    st.none() | st.integers(0, 10),
+    st.none() | st.integers(0, 60),
+)
+def test_every_candidate_ends_in_exactly_one_place_and_no_budget_breaks(
+    drawn: list[tuple[tuple[tuple[str, int], ...], bool, bool]], top: int | None, max_bytes: int | None
+) -> None:
+    """Whatever is held, broken or shared."""
+    candidates = [
+        candidate(
+            str(i), i + 1, blobs=blobs, bytes=7 * len(blobs), held=held, problem="x" if broken else None
+        )
+        for i, (blobs, held, broken) in enumerate(drawn)
+    ]
+    result = made(candidates, Budget(top=top, max_bytes=max_bytes))
+    placed = [*result.warms, *result.skipped]
+    assert sorted(each.image for each in placed) == sorted(each.image for each in candidates)
+    assert top is None or len(result.warms) <= top
+    assert max_bytes is None or result.bytes <= max_bytes
