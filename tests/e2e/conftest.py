@@ -1,7 +1,7 @@
 """Fixtures of the end-to-end tests: real servers, or a skip that says why.
 
-Names in PREWARM_REQUIRE (comma list, such as `docker-registry,dockerd`) must be there: without
-them the tests fail instead of skipping. The session's summary lists what was missing.
+Names in PREWARM_REQUIRE (comma list of programs, `root` and `tmpfs`) must be there: without them
+the tests fail instead of skipping. The session's summary lists what was missing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,8 +18,8 @@ import pytest
 from tests.e2e import servers
 
 E2E = Path(__file__).parent
-PROGRAMS = ("docker-registry", "dockerd", "containerd", "ctr", "skopeo", "umoci", "busybox", "openssl")
-_missing: dict[str, str] = {}
+PRIVILEGES = {"root", "tmpfs"}
+_missing: set[str] = set()
 
 
 def required() -> set[str]:
@@ -36,22 +36,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Refuse to start when a required server is not installed."""
-    unmet = sorted(name for name in required() if shutil.which(name) is None)
+    unmet = sorted(name for name in required() - PRIVILEGES if shutil.which(name) is None)
     if unmet:
         raise pytest.UsageError(f"PREWARM_REQUIRE names what is not installed: {', '.join(unmet)}")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """A missing server is a skip with its reason; a failure when anything was required."""
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A missing server is a skip with its reason, or a failure when it was required."""
     report = yield
-    missing = call.excinfo.value if call.excinfo and call.excinfo.errisinstance(servers.Missing) else None
-    if missing is not None and not required():
-        reason = str(missing)
-        _missing[reason] = item.nodeid
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, servers.Missing) and error.name not in required():
+        _missing.add(str(error))
         path, line, _ = item.location
         report.outcome = "skipped"
-        report.longrepr = (path, (line or 0) + 1, f"Skipped: {reason}")
+        report.longrepr = (path, (line or 0) + 1, f"Skipped: {error}")
     return report
 
 

@@ -1,7 +1,8 @@
 """A small HTTP proxy before a real registry: it moves the client's address, and it breaks things on demand.
 
 `Proxy(target, source="127.0.0.11")` forwards from another loopback address, so that one machine can
-play several clients. Faults make single answers wrong the way real networks and registries do.
+play several clients; `host` is the Host header that the target then sees. Faults make single
+answers wrong the way real networks and registries do.
 """
 
 from __future__ import annotations
@@ -49,10 +50,11 @@ class Fault:
 class Proxy:
     """Forwards to `target` (host:port), keeps every request line in `requests`, and obeys its faults."""
 
-    def __init__(self, target: str, *faults: Fault, source: str = LOOPBACK) -> None:
+    def __init__(self, target: str, *faults: Fault, source: str = LOOPBACK, host: str | None = None) -> None:
         self.target = target
         self.faults = list(faults)
         self.source = source
+        self.host = host
         self.requests: list[str] = []
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer((LOOPBACK, 0), _handler(self))
@@ -130,7 +132,9 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
             try:
                 upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
                 for name, value in self.headers.items():  # repeats included: clients send many Accepts
-                    if name.lower() not in HOP_BY_HOP:
+                    if name.lower() == "host":
+                        upstream.putheader(name, proxy.host or value)
+                    elif name.lower() not in HOP_BY_HOP:
                         upstream.putheader(name, value)
                 upstream.endheaders()
                 self._copy(upstream.getresponse(), fault)

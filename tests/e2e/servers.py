@@ -30,7 +30,11 @@ STOP_WITHIN = 20.0
 
 
 class Missing(Exception):
-    """A program or a privilege that this machine does not have; the message says which and how to get it."""
+    """A program or a privilege that this machine does not have; `name` is what PREWARM_REQUIRE calls it."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class NotReady(Exception):
@@ -41,14 +45,14 @@ def program(name: str) -> str:
     """The path of an installed program; raises Missing."""
     path = shutil.which(name)
     if path is None:
-        raise Missing(f"{name} is not installed")
+        raise Missing(name, f"{name} is not installed")
     return path
 
 
 def need_root(what: str) -> None:
     """Raise Missing unless this process is root."""
     if os.geteuid() != 0:
-        raise Missing(f"{what} needs root")
+        raise Missing("root", f"{what} needs root")
 
 
 def free_port() -> int:
@@ -344,7 +348,7 @@ def tmpfs(folder: Path, megabytes: int) -> Iterator[Path]:
         check=False,
     )
     if done.returncode:
-        raise Missing(f"mounting a tmpfs is refused here: {done.stderr.strip()}")
+        raise Missing("tmpfs", f"mounting a tmpfs is refused here: {done.stderr.strip()}")
     try:
         yield folder
     finally:
