@@ -8,6 +8,7 @@ oversized lists are refused with the path of the value and an example.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -26,6 +27,8 @@ _PLAN_KEYS = (
     "id", "cache", "site", "created_at", "window", "budget", "model", "objective",
     "bytes", "warms", "skipped", "withheld", "meta",
 )  # fmt: skip
+_WARM_KEYS = ("image", "digest", "bytes", "score", "reason", "rank")
+_SKIP_KEYS = ("image", "reason", "held", "failed", "digest", "rank")
 _REQUIRED = ("id", "cache", "warms")
 
 
@@ -48,7 +51,14 @@ def to_document(plan: Plan) -> dict[str, Any]:
         "bytes": plan.bytes,
         "warms": [_warm_document(warm) for warm in plan.warms],
         "skipped": [
-            {"image": skip.image, "reason": skip.reason, "held": skip.held, "failed": skip.failed}
+            {
+                "image": skip.image,
+                "reason": skip.reason,
+                "held": skip.held,
+                "failed": skip.failed,
+                "digest": skip.digest,
+                "rank": skip.rank,
+            }
             for skip in plan.skipped
         ],
         "withheld": [_warm_document(warm) for warm in plan.withheld],
@@ -71,7 +81,7 @@ def from_document(document: object) -> Plan:
     """The plan of a parsed document; raises SettingsError as `from_text` does."""
     table = _table(document, "", _PLAN_KEYS, _REQUIRED)
     created = _optional(_time, table.get("created_at"), "created_at") or datetime.fromtimestamp(0, UTC)
-    return Plan(
+    plan = Plan(
         id=_name(table["id"], "id"),
         cache=_name(table["cache"], "cache"),
         site=_optional(_name, table.get("site"), "site"),
@@ -85,6 +95,16 @@ def from_document(document: object) -> Plan:
         withheld=_rows(_warm, table.get("withheld", []), "withheld"),
         meta=_meta(table.get("meta", {}), "meta"),
     )
+    _check_distinct(plan)
+    return plan
+
+
+def _check_distinct(plan: Plan) -> None:
+    """An image has one place in a plan, or it would have two outcomes."""
+    images = [warm.image for warm in plan.warms + plan.withheld] + [skip.image for skip in plan.skipped]
+    for image, times in Counter(images).items():
+        if times > 1:
+            raise _refused("", f"names {image} {times} times; an image has one place in a plan")
 
 
 def _warm_document(warm: Warm) -> dict[str, Any]:
@@ -94,27 +114,31 @@ def _warm_document(warm: Warm) -> dict[str, Any]:
         "bytes": warm.bytes,
         "score": warm.score,
         "reason": warm.reason,
+        "rank": warm.rank,
     }
 
 
 def _warm(value: object, where: str) -> Warm:
-    table = _table(value, where, ("image", "digest", "bytes", "score", "reason"), ("image",))
+    table = _table(value, where, _WARM_KEYS, ("image",))
     return Warm(
         image=_image(table["image"], f"{where}.image"),
         digest=_optional(_digest, table.get("digest"), f"{where}.digest"),
         bytes=_optional(_count, table.get("bytes"), f"{where}.bytes"),
         score=_number(table.get("score", 0.0), f"{where}.score"),
         reason=_text(table.get("reason", ""), f"{where}.reason"),
+        rank=_count(table.get("rank", 0), f"{where}.rank"),
     )
 
 
 def _skip(value: object, where: str) -> Skip:
-    table = _table(value, where, ("image", "reason", "held", "failed"), ("image",))
+    table = _table(value, where, _SKIP_KEYS, ("image",))
     return Skip(
         image=_image(table["image"], f"{where}.image"),
         reason=_text(table.get("reason", ""), f"{where}.reason"),
         held=_flag(table.get("held", False), f"{where}.held"),
         failed=_flag(table.get("failed", False), f"{where}.failed"),
+        digest=_optional(_digest, table.get("digest"), f"{where}.digest"),
+        rank=_count(table.get("rank", 0), f"{where}.rank"),
     )
 
 

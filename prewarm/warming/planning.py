@@ -80,6 +80,7 @@ class Warm:
     bytes: int | None
     score: float
     reason: str
+    rank: int = 0  # 0: not in the ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Skip:
     reason: str
     held: bool = False  # the cache has it already
     failed: bool = False  # it could not be resolved; a run reports it as failed
+    digest: str | None = None
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,24 +256,29 @@ class _Ledger:
 
 
 def _decide(candidate: Candidate, gate: Gate, ledger: _Ledger, hours: str) -> Warm | Skip:
-    image, always = candidate.image, gate.always(candidate.image)
+    always = gate.always(candidate.image)
     refusal = gate.refusal(candidate)
     if refusal:
-        return Skip(image, refusal)
+        return _skip(candidate, refusal)
     if not always and ledger.full:
-        return Skip(image, f"rank {candidate.rank} is beyond the top {ledger.budget.top}")
+        return _skip(candidate, f"rank {candidate.rank} is beyond the top {ledger.budget.top}")
     if not always and takes_place(candidate):
         ledger.places += 1
     if candidate.problem:
-        return Skip(image, candidate.problem, failed=True)
+        return replace(_skip(candidate, candidate.problem), failed=True)
     if candidate.held:
-        return Skip(image, "already held, fresh", held=True)
+        return replace(_skip(candidate, "already held, fresh"), held=True)
     cost = ledger.marginal(candidate)
     refusal = ledger.refusal(cost)
     if refusal:
-        return Skip(image, refusal)
+        return _skip(candidate, refusal)
     ledger.spend(candidate, cost)
-    return Warm(image, candidate.digest, cost, candidate.score, _reason(candidate, always, hours))
+    reason = _reason(candidate, always, hours)
+    return Warm(candidate.image, candidate.digest, cost, candidate.score, reason, candidate.rank)
+
+
+def _skip(candidate: Candidate, reason: str) -> Skip:
+    return Skip(candidate.image, reason, digest=candidate.digest, rank=candidate.rank)
 
 
 def _held_blobs(candidates: Iterable[Candidate]) -> set[str]:

@@ -23,8 +23,8 @@ PLAN = Plan(
     budget=Budget(top=2, max_bytes=10**9, ready_by=EIGHT),
     model="profile",
     objective="pulls",
-    warms=(Warm("docker.io/library/nginx:1.25", DIGEST, 7, 41.5, "rank 1"),),
-    skipped=(Skip("docker.io/library/redis:7", "already held, fresh", held=True),),
+    warms=(Warm("docker.io/library/nginx:1.25", DIGEST, 7, 41.5, "rank 1", 1),),
+    skipped=(Skip("docker.io/library/redis:7", "already held, fresh", held=True, digest=DIGEST, rank=2),),
     withheld=(Warm("docker.io/library/alpine:3", None, None, 1.0, "held out"),),
     meta={"note": "x"},
 )
@@ -66,6 +66,7 @@ def with_warm(**changes: Any) -> dict[str, Any]:
         ({"id": "x\x1b[2J", "cache": "c", "warms": []}, "plan: id must be a printable name"),
         ({"id": "x", "cache": "c", "warms": {}}, "plan: warms must be a list"),
         (with_warm(image="no spaces"), "plan: warms[0].image"),
+        (with_warm(image="redis:7"), "names docker.io/library/redis:7 2 times"),
         (with_warm(image=7), "plan: warms[0].image must be a text"),
         (with_warm(digest="sha256:short"), "plan: warms[0].digest must be a digest"),
         (with_warm(bytes=-1), "plan: warms[0].bytes must be a whole number"),

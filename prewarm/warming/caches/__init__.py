@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Finding:
     """One line of `prewarm caches check`: what was looked at, whether it is fine, and the words."""
 
-    subject: str                  # reachable | credentials | space | quota | ...
+    subject: str  # reachable | credentials | space | quota | ...
     ok: bool
     message: str
 
@@ -35,7 +35,7 @@ class Transfer:
     """What a warm cost: bytes that were transferred for it (0: nothing was missing)."""
 
     bytes: int
-    proof: str                    # how the cache proved that it holds the image
+    proof: str  # how the cache proved that it holds the image
 
 
 class Cache(Protocol):
@@ -66,12 +66,12 @@ class Cache(Protocol):
 class Surroundings:
     """What a driver gets besides its own settings."""
 
-    name: str                                 # the cache's name in the configuration
-    registries: Registries                    # clients of the registries that may be contacted
-    upstream: str | None = None               # registry host that everything comes from; None: the image's own
-    rewrite: dict[str, str] = field(default_factory=dict)   # name prefixes on this cache, longest wins
-    platforms: tuple[Platform, ...] = ()      # () means linux/amd64
-    folder: Path = Path()                     # where the driver may keep its own state
+    name: str  # the cache's name in the configuration
+    registries: Registries  # clients of the registries that may be contacted
+    upstream: str | None = None  # registry host that everything comes from; None: the image's own
+    rewrite: dict[str, str] = field(default_factory=dict)  # name prefixes on this cache, longest wins
+    platforms: tuple[Platform, ...] = ()  # () means linux/amd64
+    folder: Path = Path()  # where the driver may keep its own state
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Driver:
     """A cache driver: its name, its own configuration model, and how to open one."""
 
     name: str
-    summary: str                              # one line for `prewarm caches`
-    privilege: str                            # what it needs to be allowed to do
+    summary: str  # one line for `prewarm caches`
+    privilege: str  # what it needs to be allowed to do
     config: type[BaseModel]
     open: Callable[[Any, Surroundings], AbstractAsyncContextManager[Cache]]

@@ -1,0 +1,65 @@
+"""The smallest cache that keeps the contract, with faults on order."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+
+from prewarm.errors import NotFound
+from prewarm.references import Reference
+from prewarm.warming.caches import Finding, Transfer
+from prewarm.warming.images import OCI_MANIFEST, Descriptor, Image, Manifest, assemble
+
+
+def image_of(text: str, *layers: bytes, config: bytes = b"{}") -> Image:
+    """An image with real digests, for tests that need no registry."""
+    blobs = [_descriptor("application/octet-stream", body) for body in (config, *layers)]
+    body = json.dumps([blob.digest for blob in blobs]).encode()
+    root = Manifest(_descriptor(OCI_MANIFEST, body), body, config=blobs[0], layers=tuple(blobs[1:]))
+    return assemble(Reference.parse(text), root, ())
+
+
+def _descriptor(media_type: str, body: bytes) -> Descriptor:
+    return Descriptor(media_type, f"sha256:{hashlib.sha256(body).hexdigest()}", len(body))
+
+
+class MemoryCache:
+    """Holds images by name; `upstream` is what it fetches from."""
+
+    def __init__(self, upstream: Iterable[Image] = ()) -> None:
+        self.upstream = {str(image.reference): image for image in upstream}
+        self.held: dict[str, Image] = {}
+        self.blobs: set[str] = set()
+        self.faults: dict[str, list[Exception]] = defaultdict(list)  # raised by the next warms of an image
+        self.asked: list[str] = []  # images resolved, in order
+        self.warmed: list[str] = []  # warms begun, in order
+        self.hanging: set[str] = set()  # images whose warm never ends
+        self.hung = asyncio.Event()  # a warm hangs
+
+    async def resolve(self, reference: Reference) -> Image:
+        self.asked.append(str(reference))
+        if str(reference) not in self.upstream:
+            raise NotFound(f"{reference}: manifest unknown", status=404)
+        return self.upstream[str(reference)]
+
+    async def holds(self, image: Image) -> bool:
+        return self.held.get(str(image.reference)) == image
+
+    async def warm(self, image: Image) -> Transfer:
+        name = str(image.reference)
+        self.warmed.append(name)
+        if self.faults[name]:
+            raise self.faults[name].pop(0)
+        if name in self.hanging:
+            self.hung.set()
+            await asyncio.Event().wait()
+        missing = [blob for blob in image.blobs if blob.digest not in self.blobs]
+        self.blobs.update(blob.digest for blob in missing)
+        self.held[name] = image
+        return Transfer(sum(blob.size for blob in missing), "in memory")
+
+    async def check(self) -> list[Finding]:
+        return [Finding("reachable", True, "it is this process")]
