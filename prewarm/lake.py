@@ -1,0 +1,348 @@
+"""The lake: Delta tables in one folder, or under one object-storage URL.
+
+Readers never wait: a commit is atomic, and a reader keeps the snapshot it opened. Opening creates
+nothing; the first commit creates its table.
+
+A commit may carry **progress**: named 63-bit integers that become visible with the rows or not at
+all (Delta `txn` actions). `Lake.commit` is a compare-and-swap: it hands the caller a snapshot, the
+caller decides what to write, and when somebody else was faster it asks again on a fresh snapshot.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from prewarm.errors import LakeError, UnknownName
+
+if TYPE_CHECKING:
+    from deltalake import CommitProperties, DeltaTable
+
+Columns = Mapping[str, pl.DataType | type[pl.DataType]]
+
+TIME = pl.Datetime("us", "UTC")
+
+# On disk; in memory see `logs.pulls.SCHEMA`, which a test keeps equal to the columns before `date`.
+PULLS: Columns = {
+    "timestamp": TIME,
+    "until": TIME,
+    "site": pl.String,
+    "source": pl.String,
+    "client": pl.String,
+    "user": pl.String,
+    "agent": pl.String,
+    "registry": pl.String,
+    "repository": pl.String,
+    "tag": pl.String,
+    "digest": pl.String,
+    "kind": pl.String,
+    "blobs": pl.Int32,
+    "bytes": pl.Int64,
+    "seconds": pl.Float64,
+    "status": pl.String,
+    "cache": pl.String,
+    "keys": pl.List(pl.String),
+    "provisional": pl.Boolean,
+    "offset": pl.Int64,
+    "date": pl.Date,  # of the timestamp, UTC; the partition
+    "file": pl.Int64,  # identity of the file that holds the session's first line
+    "batch": pl.Int64,  # of the commit that wrote the row
+}
+PUSHES: Columns = {
+    "timestamp": TIME,
+    "site": pl.String,
+    "registry": pl.String,
+    "repository": pl.String,
+    "tag": pl.String,
+    "digest": pl.String,
+}
+IMAGES: Columns = {
+    "registry": pl.String,
+    "repository": pl.String,
+    "tag": pl.String,
+    "digest": pl.String,
+    "media_type": pl.String,
+    "platform": pl.String,
+    "bytes": pl.Int64,
+    "layers": pl.List(pl.Struct({"digest": pl.String, "bytes": pl.Int64})),
+    "checked_at": TIME,
+}
+FORECASTS: Columns = {
+    "cutoff": TIME,
+    "site": pl.String,
+    "model": pl.String,
+    "image": pl.String,
+    "time": TIME,
+    "mean": pl.Float64,
+    "probability": pl.Float64,  # of at least one pull in the hour that begins at `time`
+    "level": pl.Int32,  # percent; null when no interval was asked for
+    "lo": pl.Float64,
+    "hi": pl.Float64,
+}
+PLANS: Columns = {
+    "id": pl.String,
+    "created_at": TIME,
+    "cache": pl.String,
+    "site": pl.String,
+    "document": pl.String,  # the plan as JSON
+}
+OUTCOMES: Columns = {
+    "run": pl.String,
+    "plan": pl.String,
+    "cache": pl.String,
+    "driver": pl.String,
+    "site": pl.String,
+    "image": pl.String,
+    "digest": pl.String,
+    "state": pl.String,
+    "bytes": pl.Int64,
+    "seconds": pl.Float64,
+    "attempts": pl.Int32,
+    "error": pl.String,
+    "started_at": TIME,
+    "finished_at": TIME,
+}
+WARMED: Columns = {
+    "cache": pl.String,
+    "image": pl.String,
+    "digest": pl.String,
+    "bytes": pl.Int64,
+    "filled_at": TIME,
+    "expires_at": TIME,
+}
+TABLES: Mapping[str, Columns] = {
+    "pulls": PULLS,
+    "pushes": PUSHES,
+    "images": IMAGES,
+    "forecasts": FORECASTS,
+    "plans": PLANS,
+    "outcomes": OUTCOMES,
+    "warmed": WARMED,
+}
+PARTITIONS: Mapping[str, str] = {"pulls": "date"}
+
+ATTEMPTS = 20
+"""How often a commit looks again when others were faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one commit does to one table.
+
+    `rows` are added and `progress` is set. `replaces` is a SQL predicate over the table's columns:
+    the rows that fit it are removed in the same commit (only for tables with a `batch` column).
+    """
+
+    rows: pl.DataFrame = field(default_factory=pl.DataFrame)
+    progress: Mapping[str, int] = field(default_factory=dict)
+    replaces: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version of one table: what `Lake.commit` lets its caller look at."""
+
+    name: str
+    handle: DeltaTable | None
+
+    @property
+    def version(self) -> int | None:
+        """The table's version; None while it does not exist."""
+        return None if self.handle is None else int(self.handle.version())
+
+    def progress(self, id: str) -> int | None:
+        """The integer last committed under `id`, or None."""
+        found = None if self.handle is None else self.handle.transaction_version(id)
+        return None if found is None else int(found)
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows; filters on them are pushed down to the files."""
+        columns = TABLES[self.name]
+        if self.handle is None:
+            return pl.LazyFrame(schema=dict(columns))
+        return pl.scan_delta(self.handle).select(columns.keys())
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """Tables by name (see TABLES) under `root`, a folder or an object-storage URL.
+
+    >>> lake = Lake.open("./lake")
+    >>> lake.read("pulls", pl.col("site") == "boise", columns=["timestamp", "repository"])
+    """
+
+    root: str
+    storage_options: Mapping[str, str] | None = None
+
+    @classmethod
+    def open(cls, location: str | Path, storage_options: Mapping[str, str] | None = None) -> Lake:
+        """A lake at `location`; nothing is created. Raises LakeError when a file stands there.
+
+        `storage_options` are delta-rs's; credentials of object stores are found as it finds them
+        (environment, instance profile).
+        """
+        text = str(location)
+        if "://" not in text and Path(text).exists() and not Path(text).is_dir():
+            raise LakeError(f"{text} is a file; a lake is a folder or a URL, for example ./lake")
+        return cls(text.rstrip("/") or "/", storage_options)
+
+    def exists(self, table: str) -> bool:
+        """Whether anything was ever committed to `table`."""
+        return self.snapshot(table).handle is not None
+
+    def snapshot(self, table: str) -> Snapshot:
+        """The newest version of `table`; UnknownName for a name not in TABLES."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        if table not in TABLES:
+            raise UnknownName("table", table, TABLES)
+        with _teaching(self, table, "read"):
+            try:
+                handle = DeltaTable(self._path(table), storage_options=self._options())
+            except TableNotFoundError:
+                return Snapshot(table, None)
+        return Snapshot(table, handle)
+
+    def scan(self, table: str) -> pl.LazyFrame:
+        """The newest rows of `table`, lazily; empty and typed when nothing was ever written."""
+        return self.snapshot(table).scan()
+
+    def read(self, table: str, *where: pl.Expr, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The rows of `table` that fit every expression of `where`; LakeError when it cannot be read."""
+        rows = self.scan(table)
+        rows = rows.filter(*where) if where else rows
+        with _teaching(self, table, "read"):
+            return (rows if columns is None else rows.select(columns)).collect()
+
+    def progress(self, table: str, id: str) -> int | None:
+        """The integer last committed to `table` under `id`, or None."""
+        return self.snapshot(table).progress(id)
+
+    def append(self, table: str, rows: pl.DataFrame, progress: Mapping[str, int] | None = None) -> None:
+        """Add `rows`, and set `progress` with them. Missing columns become null, strange ones are refused."""
+        self.commit(table, lambda _: Change(rows, progress or {}))
+
+    def commit(self, table: str, decide: Callable[[Snapshot], Change | None]) -> bool:
+        """Write what `decide` makes of the newest snapshot; False when it decides on nothing.
+
+        `decide` is called again whenever another writer committed what it looked at, so it must
+        have no effects of its own. LakeError after ATTEMPTS lost races.
+        """
+        from deltalake.exceptions import CommitFailedError
+
+        batch = secrets.randbits(62)
+        for attempt in range(ATTEMPTS):
+            seen = self.snapshot(table)
+            change = decide(seen)
+            if change is None:
+                return False
+            if seen.handle is None:
+                self._create(table)
+                continue
+            try:
+                self._write(seen.name, seen.handle, change, batch)
+                return True
+            except CommitFailedError:
+                time.sleep(0.01 * attempt)
+        raise LakeError(f"{self._path(table)}: other writers were faster {ATTEMPTS} times; try again")
+
+    def compact(self, table: str, keep: timedelta = timedelta(days=7)) -> None:
+        """Join small files into large ones and forget files that no version younger than `keep` needs.
+
+        Readers of versions older than `keep` fail afterwards; progress is kept.
+        """
+        handle = self.snapshot(table).handle
+        if handle is None:
+            return
+        with _teaching(self, table, "compacted"):
+            handle.optimize.compact()
+            handle.create_checkpoint()
+            handle.vacuum(
+                retention_hours=int(keep / timedelta(hours=1)),
+                dry_run=False,
+                enforce_retention_duration=False,
+            )
+
+    def _create(self, table: str) -> None:
+        """Make version 0 of `table`, unless a writer was faster."""
+        from arro3.core import Table
+        from deltalake import DeltaTable, Schema
+
+        empty = pl.DataFrame(schema=dict(TABLES[table]))
+        with _teaching(self, table, "created"):
+            DeltaTable.create(
+                self._path(table),
+                schema=Schema.from_arrow(Table.from_arrow(empty).schema),
+                mode="ignore",
+                partition_by=[PARTITIONS[table]] if table in PARTITIONS else None,
+                storage_options=self._options(),
+            )
+
+    def _write(self, table: str, handle: DeltaTable, change: Change, batch: int) -> None:
+        from deltalake import write_deltalake
+
+        rows = _conform(table, change.rows, batch)
+        transactions = _transactions(change.progress)
+        with _teaching(self, table, "written"):
+            if change.replaces is None:
+                write_deltalake(handle, rows, mode="append", commit_properties=transactions)
+                return
+            # What replaces must fit the predicate itself, which its batch number makes it do.
+            predicate = f"({change.replaces}) OR batch = {batch}"
+            write_deltalake(
+                handle, rows, mode="overwrite", predicate=predicate, commit_properties=transactions
+            )
+
+    def _path(self, table: str) -> str:
+        return f"{self.root}/{table}"
+
+    def _options(self) -> dict[str, str] | None:
+        return None if self.storage_options is None else dict(self.storage_options)
+
+
+def _transactions(progress: Mapping[str, int]) -> CommitProperties:
+    from deltalake import CommitProperties, Transaction
+
+    return CommitProperties(
+        app_transactions=[Transaction(app_id=id, version=value) for id, value in progress.items()]
+    )
+
+
+def _conform(table: str, rows: pl.DataFrame, batch: int) -> pl.DataFrame:
+    """`rows` with exactly the table's columns; `date` and `batch` are filled in."""
+    columns = TABLES[table]
+    if not rows.width:
+        return pl.DataFrame(schema=dict(columns))
+    strange = sorted(set(rows.columns) - set(columns))
+    if strange:
+        raise LakeError(f"{table} has no column {strange[0]!r}; its columns: {', '.join(columns)}")
+    derived = {"batch": pl.lit(batch)} if "batch" in columns else {}
+    if "date" in columns:
+        derived["date"] = pl.col("timestamp").dt.date()
+    missing = {name: pl.lit(None) for name in columns if name not in rows.columns}
+    return rows.with_columns(**(missing | derived)).select(
+        pl.col(name).cast(dtype) for name, dtype in columns.items()
+    )
+
+
+@contextmanager
+def _teaching(lake: Lake, table: str, verb: str) -> Iterator[None]:
+    """Turn what the storage raises into one LakeError; lost races pass through."""
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
+    try:
+        yield
+    except CommitFailedError:
+        raise
+    except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        raise LakeError(f"{lake.root}/{table} cannot be {verb}: {reason}") from error

@@ -1,0 +1,63 @@
+"""Logging set-up: one line an event on stderr, as text for people or JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import IO, Literal
+
+LOGGER = "prewarm"
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+def set_up(
+    level: str = "INFO", style: Literal["text", "json"] = "text", stream: IO[str] | None = None
+) -> logging.Logger:
+    """Send the `prewarm` logger to `stream` (stderr); calling it again replaces the earlier set-up.
+
+    What a call passes as `extra` becomes `key=value`, or a JSON member.
+    """
+    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    handler.setFormatter(JsonLines() if style == "json" else TextLines())
+    logger = logging.getLogger(LOGGER)
+    logger.handlers = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    return logger
+
+
+class JsonLines(logging.Formatter):
+    """`{"time": …, "level": …, "logger": …, "message": …, …}`"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": _stamp(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields | _extra(record), default=str, ensure_ascii=False)
+
+
+class TextLines(logging.Formatter):
+    """`2026-11-24T08:00:00Z info message key=value`"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        extra = "".join(f" {key}={value}" for key, value in _extra(record).items())
+        line = f"{_stamp(record)} {record.levelname.lower()} {record.getMessage()}{extra}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _stamp(record: logging.LogRecord) -> str:
+    return (
+        datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}

@@ -1,0 +1,59 @@
+"""Logging: text for people, JSON for machines."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from prewarm import telemetry
+
+
+@pytest.fixture(autouse=True)
+def quiet_afterwards() -> Iterator[None]:
+    """Each test leaves the logger as it found it."""
+    logger = logging.getLogger(telemetry.LOGGER)
+    before = (logger.handlers, logger.level, logger.propagate)
+    yield
+    logger.handlers, logger.level, logger.propagate = before
+
+
+def test_json_lines_carry_their_extras() -> None:
+    """One object a line, so that a shipper needs no pattern."""
+    out = io.StringIO()
+    telemetry.set_up(style="json", stream=out).info("read %d lines", 3, extra={"file": "x.log"})
+    event = json.loads(out.getvalue())
+    assert (event["message"], event["file"], event["level"]) == ("read 3 lines", "x.log", "info")
+    assert event["time"].endswith("Z")
+
+
+def test_text_lines_read_like_a_sentence() -> None:
+    """Extras follow as key=value."""
+    out = io.StringIO()
+    telemetry.set_up(stream=out).warning("disk nearly full", extra={"free": 12})
+    assert out.getvalue().endswith("warning disk nearly full free=12\n")
+
+
+def test_a_second_set_up_replaces_the_first() -> None:
+    """Nothing is logged twice, and levels are honoured."""
+    first, second = io.StringIO(), io.StringIO()
+    telemetry.set_up(stream=first)
+    logger = telemetry.set_up(level="warning", stream=second)
+    logger.info("unheard")
+    logger.error("heard")
+    assert first.getvalue() == ""
+    assert second.getvalue().count("\n") == 1
+
+
+def test_exceptions_are_kept_whole() -> None:
+    """A traceback stays one JSON member."""
+    out = io.StringIO()
+    logger = telemetry.set_up(style="json", stream=out)
+    try:
+        raise ValueError("odd")
+    except ValueError:
+        logger.exception("failed")
+    assert "ValueError: odd" in json.loads(out.getvalue())["exception"]
