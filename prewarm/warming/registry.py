@@ -1,27 +1,49 @@
-"""Async client of the OCI distribution API (distribution-spec v1.1)."""
+"""Async client of the OCI distribution API (distribution-spec v1.1).
+
+Manifests are read whole and verified; blobs stream with constant memory and are verified as they
+pass. Refusals that may not last are tried again here, a few times, `Retry-After` obeyed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+import asyncio
+import random
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from importlib.metadata import version
+from typing import Self, TypeVar
 
-if TYPE_CHECKING:
-    from prewarm.warming.credentials import Credentials
-    from prewarm.warming.images import Descriptor, Image, Manifest, Platform
+import aiohttp
+
+from prewarm.errors import DigestMismatch, ForbiddenHost, RegistryError, Unavailable, UnsupportedImage
+from prewarm.references import Reference
+from prewarm.warming import images, retries
+from prewarm.warming.contacts import Contacts, Endpoint, base_url
+from prewarm.warming.credentials import Credentials
+from prewarm.warming.failures import is_html
+from prewarm.warming.images import Descriptor, Image, Manifest, Platform
+from prewarm.warming.tokens import Authorizer, parse_challenges
+from prewarm.warming.transport import Transport, read, refusal
+
+__all__ = ["Endpoint", "Quota", "Registries", "Registry", "Timing"]
+
+PROGRESS = 1 << 20  # bytes of a blob after which its attempts are counted anew
+MAX_NESTING = 3  # of indexes in indexes
+ACCEPT = ", ".join(images.ACCEPTED)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """How one registry is reached. `http://` means plain HTTP; only listed endpoints are contacted."""
+class Timing:
+    """How time passes and dice fall; tests bring their own."""
 
-    registry: str  # host in references: docker.io, 127.0.0.1:5000
-    url: str  # https://registry-1.docker.io
-    max_concurrency: int = 4
-    ca_file: Path | None = None  # trusted besides the system's authorities
-    timeout: float = 30.0  # seconds without a byte before a request is given up
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = random.random  # in [0, 1)
+    clock: Callable[[], float] = time.monotonic  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +61,61 @@ class Registry:
     `repository` is the path on this registry (`library/nginx`), `reference` a tag or a digest.
     Every call raises a RegistryError (NotFound, Unauthorized, RateLimited, Unavailable) when the
     registry refuses for good, and ForbiddenHost when it points to a host that may not be contacted.
-    Retryable refusals are retried here (a few times, `Retry-After` obeyed): do not retry them again at once.
+    Retryable refusals were tried again by then: do not repeat them at once.
     """
 
-    endpoint: Endpoint
-    quota: Quota | None
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        transport: Transport,
+        credentials: Credentials,
+        timing: Timing,
+    ) -> None:
+        self.endpoint = endpoint
+        self.quota: Quota | None = None
+        self._base = base_url(endpoint)
+        self._transport = transport
+        self._authorizer = Authorizer(endpoint, credentials, transport, timing.clock)
+        self._places = asyncio.Semaphore(endpoint.max_concurrency)
+        self._timing = timing
 
     async def ping(self) -> None:
         """Raise unless this is a distribution API that lets us in."""
-        raise NotImplementedError
+
+        async def once() -> None:
+            async with self._open("GET", "", "/v2/") as response:
+                body = await read(response, 1024)
+                if is_html(body):
+                    raise RegistryError(f"registry {self.endpoint.registry}: {_WEB_PAGE}")
+
+        await self._patiently(once)
 
     async def head_manifest(self, repository: str, reference: str) -> Descriptor:
-        """What `reference` points to, without its body (not counted by Docker Hub's quota)."""
-        raise NotImplementedError
+        """What `reference` points to, without its body (not counted by Docker Hub's quota).
+
+        A registry that gives HEAD no digest is asked for the manifest instead.
+        """
+
+        async def once() -> Descriptor | None:
+            async with self._open("HEAD", repository, *_manifest(repository, reference)) as response:
+                return _described(response)
+
+        found = await self._patiently(once)
+        return found or (await self.manifest(repository, reference)).descriptor
 
     async def manifest(self, repository: str, reference: str) -> Manifest:
         """GET, verified: the body has the digest that was asked for or that the registry names."""
-        raise NotImplementedError
+
+        async def once() -> Manifest:
+            async with self._open("GET", repository, *_manifest(repository, reference)) as response:
+                body = await read(response, images.MAX_MANIFEST)
+                if is_html(body):
+                    raise RegistryError(f"registry {self.endpoint.registry}: {_WEB_PAGE}")
+                named = response.headers.get("Docker-Content-Digest")
+                digest = reference if ":" in reference else named
+                return images.parse_manifest(body, response.headers.get("Content-Type"), digest)
+
+        return await self._patiently(once)
 
     async def resolve(self, repository: str, reference: str, platforms: tuple[Platform, ...] = ()) -> Image:
         """The image that `reference` stands for now, for `platforms` (default linux/amd64).
@@ -63,24 +123,144 @@ class Registry:
         `image.reference` names this registry; a cache that rewrites names puts the asked one back with
         `dataclasses.replace(image, reference=...)`. Raises UnsupportedImage when no platform fits.
         """
-        raise NotImplementedError
+        root = await self.manifest(repository, reference)
+        chosen = await self._below(repository, root, platforms, MAX_NESTING)
+        tag, digest = (None, reference) if ":" in reference else (reference, None)
+        return images.assemble(Reference.of(self.endpoint.registry, repository, tag, digest), root, chosen)
 
-    def blob(self, repository: str, blob: Descriptor) -> AsyncGenerator[bytes, None]:
+    async def _below(
+        self, repository: str, manifest: Manifest, platforms: tuple[Platform, ...], depth: int
+    ) -> list[Manifest]:
+        """Every manifest that was chosen below an index, nested ones included."""
+        if manifest.manifests and not depth:
+            raise UnsupportedImage(f"indexes nested more than {MAX_NESTING} deep")
+        found: list[Manifest] = []
+        for entry in images.choose(manifest, platforms) if manifest.manifests else ():
+            child = await self.manifest(repository, entry.digest)
+            found += [child, *await self._below(repository, child, platforms, depth - 1)]
+        return found
+
+    async def head_blob(self, repository: str, digest: str, *, patience: float | None = None) -> int | None:
+        """The blob's size in bytes as HEAD tells it, None when it does not; NotFound when there is none.
+
+        `patience` (seconds without an answer) replaces the endpoint's timeout: a pull-through registry
+        may answer only once it has fetched the blob.
+        """
+
+        async def once() -> int | None:
+            async with self._open(
+                "HEAD", repository, *_blob(repository, digest), patience=patience
+            ) as response:
+                return response.content_length
+
+        return await self._patiently(once)
+
+    async def holds_blob(self, repository: str, digest: str) -> bool:
+        """Whether the blob is in storage: `Range: bytes=0-0` answers 206 only from there.
+
+        A pull-through registry answers 200 and the whole blob while it is not (DESIGN section 9); that
+        body is never read.
+        """
+
+        async def once() -> bool:
+            headers = {"Range": "bytes=0-0"}
+            async with self._open("GET", repository, *_blob(repository, digest), headers=headers) as response:
+                response.close()
+                return response.status == 206
+
+        return await self._patiently(once)
+
+    async def blob(self, repository: str, blob: Descriptor) -> AsyncGenerator[bytes, None]:
         """Stream a blob with constant memory; raises DigestMismatch after the last chunk if it lies.
 
         A broken connection is resumed where it broke. Close it when leaving early
         (`async with aclosing(registry.blob(...)) as chunks`). It takes one of `max_concurrency` places
         until it ends.
         """
-        raise NotImplementedError
+        check = images.hasher(blob.digest)
+        received, attempt = 0, 0
+        while True:
+            attempt, before = attempt + 1, received
+            try:
+                async with aclosing(self._chunks(repository, blob, received)) as chunks:
+                    async for chunk in chunks:
+                        received += len(chunk)
+                        check.update(chunk)
+                        yield chunk
+                break
+            except RegistryError as error:
+                attempt = 1 if received - before >= PROGRESS else attempt
+                await self._pause(error, attempt)
+        images.confirm(check, blob.digest)
 
-    async def holds_blob(self, repository: str, digest: str) -> bool:
-        """Whether the blob is in storage: `Range: bytes=0-0` answers 206 only from there (DESIGN section 9)."""
-        raise NotImplementedError
+    async def _chunks(self, repository: str, blob: Descriptor, start: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start` to the end; Unavailable when the connection ends too early."""
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        path = _blob(repository, blob.digest)
+        async with self._open("GET", repository, *path, headers=headers, small=False) as response:
+            # A registry that does not know ranges sends everything again: what we have is passed over.
+            position = _first_byte(response, start) if response.status == 206 else 0
+            _check_length(response, blob, position)
+            async for chunk in response.content.iter_any():
+                fresh = chunk[max(0, start - position) :] if position < start else chunk
+                position += len(chunk)
+                if position > blob.size:
+                    raise _wrong_size(blob, "more")
+                if fresh:
+                    yield fresh
+        if position < blob.size:
+            raise Unavailable(
+                f"registry {self.endpoint.registry}: {blob.digest} ended after {position} bytes"
+            )
 
-    async def head_blob(self, repository: str, digest: str) -> int | None:
-        """The blob's size in bytes as HEAD tells it, None when it does not; NotFound when there is none."""
-        raise NotImplementedError
+    @asynccontextmanager
+    async def _open(
+        self,
+        method: str,
+        repository: str,
+        path: str,
+        subject: str = "its API",
+        *,
+        headers: Mapping[str, str] | None = None,
+        patience: float | None = None,
+        small: bool = True,
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        """A successful response, logged in where the registry asks for it; it takes one place."""
+        url = self._base.joinpath(path.lstrip("/"), encoded=True)
+        sent = {"Accept": ACCEPT, **(headers or {})} if "/manifests/" in path else dict(headers or {})
+        async with self._places:
+            for last in (False, True):
+                login = self._authorizer.header(repository)
+                signed = sent | ({"Authorization": login} if login else {})
+                async with self._transport.request(
+                    self.endpoint, method, url, signed, patience=patience, small=small
+                ) as response:
+                    self.quota = parse_quota(response.headers) or self.quota
+                    if response.status < 300:
+                        yield response
+                        return
+                    challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
+                    ours = response.url.origin() == self._base.origin()
+                    if last or response.status != 401 or not ours or not challenges:
+                        raise await refusal(self.endpoint.registry, subject, response)
+                await self._authorizer.renew(repository, challenges, refused=login)
+
+    async def _patiently(self, once: Callable[[], Awaitable[T]]) -> T:
+        """The result of `once`, tried again while that may help."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await once()
+            except RegistryError as error:
+                await self._pause(error, attempt)
+
+    async def _pause(self, error: RegistryError, attempt: int) -> None:
+        """Wait before another attempt, or raise `error` when there shall be none."""
+        wait = retries.delay(attempt, self._timing.chance, error.retry_after) if error.retryable else None
+        if wait is None:
+            raise error
+        await self._timing.sleep(wait)
 
 
 class Registries:
@@ -89,30 +269,97 @@ class Registries:
     An async context manager: `async with Registries(endpoints) as registries`.
     """
 
-    credentials: Credentials
-
     def __init__(
         self,
         endpoints: Iterable[Endpoint],
         credentials: Credentials | None = None,
         *,
         agent: str | None = None,
+        timing: Timing | None = None,
     ) -> None:
         """`credentials` default to docker's config.json; `agent` to `prewarm/<version>`."""
-        raise NotImplementedError
+        listed = tuple(endpoints)
+        self.credentials = credentials or Credentials.from_docker()
+        self._contacts = Contacts(listed)
+        self._transport = Transport(self._contacts, agent or f"prewarm/{version('prewarm')}")
+        self._timing = timing or Timing()
+        self._clients = {endpoint.registry: self._client(endpoint) for endpoint in listed}
 
     def of(self, registry: str) -> Registry:
         """The client of a listed registry (`docker.io`); ForbiddenHost for any other."""
-        raise NotImplementedError
+        client = self._clients.get(registry)
+        if client is None:
+            listed = ", ".join(sorted(self._clients)) or "none"
+            advice = f'add [registries."{registry}"] to allow it'
+            raise ForbiddenHost(f"registry {registry} is not listed ({advice}); listed: {listed}")
+        return client
 
     def at(self, endpoint: Endpoint) -> Registry:
-        """The client of a configured cache's own registry API; listing it here permits it."""
-        raise NotImplementedError
+        """The client of a configured cache's own registry API; asking here permits its host."""
+        self._contacts.add(endpoint)
+        return self._client(endpoint)
+
+    def __contains__(self, registry: object) -> bool:
+        """Whether `registry` is listed."""
+        return registry in self._clients
+
+    def _client(self, endpoint: Endpoint) -> Registry:
+        return Registry(endpoint, self._transport, self.credentials, self._timing)
 
     async def __aenter__(self) -> Self:
-        raise NotImplementedError
+        await self._transport.__aenter__()
+        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        raise NotImplementedError
+    async def __aexit__(self, *_: object) -> None:
+        await self._transport.__aexit__()
+
+
+def parse_quota(headers: Mapping[str, str]) -> Quota | None:
+    """Docker Hub's `ratelimit-limit: 100;w=21600` and `ratelimit-remaining`; None when there are none."""
+    limit = _QUOTA.fullmatch(headers.get("RateLimit-Limit", ""))
+    remaining = _QUOTA.fullmatch(headers.get("RateLimit-Remaining", ""))
+    if not limit or not remaining:
+        return None
+    return Quota(int(limit["count"]), int(remaining["count"]), float(limit["window"] or 0))
+
+
+_QUOTA = re.compile(r"\s*(?P<count>\d{1,12})\s*(?:;\s*w=(?P<window>\d{1,12}))?\s*")
+_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-.*")
+_WEB_PAGE = "it answered a web page, not a registry's API; check its url"
+
+
+def _manifest(repository: str, reference: str) -> tuple[str, str]:
+    """The path of a manifest, and its name for people."""
+    separator = "@" if ":" in reference else ":"
+    return f"/v2/{repository}/manifests/{reference}", f"manifest {repository}{separator}{reference}"
+
+
+def _blob(repository: str, digest: str) -> tuple[str, str]:
+    """The path of a blob, and its name for people."""
+    return f"/v2/{repository}/blobs/{digest}", f"blob {repository}@{digest}"
+
+
+def _described(response: aiohttp.ClientResponse) -> Descriptor | None:
+    """The descriptor that a manifest's headers give, None when they do not name the digest."""
+    digest, size = response.headers.get("Docker-Content-Digest"), response.content_length
+    if digest is None or size is None:
+        return None
+    return Descriptor(response.content_type, images.check_digest(digest), size)
+
+
+def _first_byte(response: aiohttp.ClientResponse, wanted: int) -> int:
+    """Where a partial body starts (RFC 9110, 14.4); it may not leave a gap."""
+    match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if match is None or int(match["first"]) > wanted:
+        raise Unavailable(f"{response.url.host} sent another part of the blob than was asked for", status=206)
+    return int(match["first"])
+
+
+def _check_length(response: aiohttp.ClientResponse, blob: Descriptor, position: int) -> None:
+    """Refuse a body of the wrong length before it is read."""
+    if response.content_length is not None and position + response.content_length != blob.size:
+        raise _wrong_size(blob, f"{position + response.content_length}, not")
+
+
+def _wrong_size(blob: Descriptor, found: str) -> DigestMismatch:
+    return DigestMismatch(f"digest {blob.digest} cannot be met: {found} {blob.size} bytes")
