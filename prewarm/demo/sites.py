@@ -1,0 +1,101 @@
+"""The three offices of the workload: their clocks, their people, their days off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """People who work on the same things: how many, and the stack each of them starts."""
+
+    people: int
+    virtual: float  # share of them on a virtual desktop that is fresh every morning
+    stack: tuple[str, ...]  # repository:tag
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """One site: a mirror and the people, build runners and nodes behind it."""
+
+    name: str
+    timezone: str
+    holidays: str  # calendar of public holidays, as in the `holidays` package
+    closed: tuple[date, ...]
+    network: str  # first two parts of its addresses
+    teams: tuple[Team, ...]
+    cluster: tuple[str, ...]  # what a new node pulls
+    nodes: int  # nodes that are switched on every working morning
+    scale_out: date  # a day on which many more come at once
+
+    def days(self, start: datetime, days: int) -> list[date]:
+        """The site's dates that [start, start + days) touches."""
+        zone = ZoneInfo(self.timezone)
+        first = start.astimezone(zone).date()
+        last = (start + timedelta(days=days)).astimezone(zone).date()
+        return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+    def clock(self, day: date, hour: float) -> datetime:
+        """UTC of this hour (8.5 is half past eight) on the site's wall clock."""
+        wall = datetime.combine(day, datetime.min.time()) + timedelta(seconds=round(hour * 3600))
+        return wall.replace(tzinfo=ZoneInfo(self.timezone)).astimezone(UTC)
+
+
+def working(office: Office, day: date) -> bool:
+    """Monday to Friday, unless the office is closed."""
+    return day.weekday() < 5 and day not in office.closed
+
+
+OFFICES = (
+    Office(
+        name="boise",
+        timezone="America/Boise",
+        holidays="US-ID",
+        closed=(date(2026, 11, 11),),
+        network="10.1",
+        teams=(
+            Team(
+                8, 0.6, ("acme/web:main", "acme/api:main", "library/postgres:16", "library/redis:7", "nginx")
+            ),
+            Team(5, 0.6, ("acme/api:main", "library/postgres:16", "localstack/localstack:latest")),
+            Team(3, 0.4, ("jupyter/scipy-notebook:latest", "library/postgres:16", "minio/minio:latest")),
+        ),
+        cluster=("nginx", "acme/web:release", "acme/api:release", "fluent/fluent-bit:3.1"),
+        nodes=3,
+        scale_out=date(2026, 11, 5),
+    ),
+    Office(
+        name="berlin",
+        timezone="Europe/Berlin",
+        holidays="DE-BE",
+        closed=(),
+        network="10.2",
+        teams=(
+            Team(7, 0.5, ("acme/payments:main", "acme/api:main", "library/mysql:8.4", "rabbitmq")),
+            Team(5, 0.6, ("acme/mobile-bff:main", "acme/api:main", "library/redis:7", "nginx")),
+            Team(2, 0.5, ("acme/search:main", "library/elasticsearch:8.15.2")),
+        ),
+        cluster=("nginx", "acme/payments:release", "acme/mobile-bff:release", "prom/node-exporter:v1.8.2"),
+        nodes=2,
+        scale_out=date(2026, 10, 22),
+    ),
+    Office(
+        name="mumbai",
+        timezone="Asia/Kolkata",
+        holidays="IN-MH",
+        closed=(date(2026, 10, 20), date(2026, 11, 10)),
+        network="10.3",
+        teams=(
+            Team(6, 0.8, ("acme/qa-suite:nightly", "acme/web:main", "selenium/standalone-chrome:latest")),
+            Team(
+                5, 0.6, ("acme/etl:main", "apache/spark:3.5.3", "library/postgres:16", "minio/minio:latest")
+            ),
+            Team(4, 0.8, ("acme/web:main", "acme/api:main", "library/postgres:16", "library/redis:7")),
+        ),
+        cluster=("nginx", "acme/web:release", "acme/etl:main", "fluent/fluent-bit:3.1"),
+        nodes=2,
+        scale_out=date(2026, 11, 12),
+    ),
+)
