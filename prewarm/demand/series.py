@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
+import polars as pl
+from scipy.sparse import csr_array
+
+from prewarm.demand.calendars import HOUR, Clock, Site, clock
+from prewarm.demand.selection import image_column
+from prewarm.errors import NotEnoughHistory
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
-    from scipy.sparse import csr_array
 
-    from prewarm.demand.calendars import Site
+WEEK = 168
 
-HOUR = timedelta(hours=1)
+# The outage rule (see `observed_hours`).
+_INCREDIBLE = 30.0
+_NEVER_SILENT = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,3 +49,149 @@ class Grid:
     def cutoff(self) -> datetime:
         """End of the last hour in the grid: nothing after it is known."""
         return self.start + self.hours * HOUR
+
+    def clock(self, ahead: range | None = None) -> Clock:
+        """The site's clock over the grid's own hours, or over the hours `ahead` of the cutoff."""
+        if ahead is None:
+            return clock(self.site, self.start, self.hours)
+        return clock(self.site, self.cutoff + ahead.start * HOUR, len(ahead))
+
+    def until(self, hours: int) -> Grid:
+        """The first `hours` hours of this grid: what was known at an earlier cutoff, same images."""
+        return Grid(
+            self.site,
+            self.images,
+            self.repositories,
+            self.start,
+            self.counts[:, :hours],
+            self.observed[:hours],
+        )
+
+
+def cutoff(logged: pl.DataFrame, site: Site, at: datetime | None = None) -> datetime:
+    """End of the last complete hour that `site` has logged, or of the last one before `at`.
+
+    `logged` are all pulls of the site, demand or not, with `timestamp` and `until`. The hour that
+    holds the last of them is incomplete, since its log may not have been read to its end; only when it
+    is the first hour as well (a log of a few minutes) is it taken as it is, being all that is known.
+    Raises NotEnoughHistory when nothing was logged, or nothing before `at`.
+    """
+    if logged.is_empty():
+        raise NotEnoughHistory(
+            f"site {site.name!r} has logged no pulls yet; read a log first, for example: "
+            "prewarm ingest /var/log/registry/access.log"
+        )
+    first = site.floor(moment(logged["timestamp"].min()))
+    last = site.floor(moment(logged.select(pl.max_horizontal("timestamp", "until").max()).item()))
+    end = max(last, first + HOUR)
+    if at is not None:
+        end = min(end, site.floor(at))
+    if end <= first:
+        raise NotEnoughHistory(
+            f"site {site.name!r} has no complete hour before {at:%Y-%m-%dT%H:%MZ}; its log begins at "
+            f"{first:%Y-%m-%dT%H:%MZ}, so ask for a time at least an hour later"
+        )
+    return end
+
+
+def grid(
+    demand: pl.DataFrame,
+    site: Site,
+    until: datetime | None = None,
+    logged: pl.DataFrame | None = None,
+    weeks: int | None = None,
+) -> Grid:
+    """Count `demand` (pulls, see `prewarm.demand.selection`) per image and hour up to the cutoff.
+
+    `until` is a moment after which nothing may be known; `logged` are all pulls of the site, which
+    tell where its log ends and when it was silent (default: `demand` itself). `weeks` keeps only the
+    last so many. Images are in the order of their names. Raises NotEnoughHistory as `cutoff` does.
+    """
+    logged = demand if logged is None else logged
+    end = cutoff(logged, site, until)
+    start = site.floor(moment(logged["timestamp"].min()))
+    start += (site.floor(end) - start) % HOUR  # a zone that moves by half an hour: follow today's clock
+    if weeks is not None:
+        start = max(start, end - timedelta(weeks=weeks))
+    hours = round((end - start) / HOUR)
+    images, counts = sparse(_cells(demand, start, hours), hours)
+    totals = hour_numbers(logged.select("timestamp"), start, hours, "timestamp")["hour"].to_numpy()
+    activity = np.bincount(totals, minlength=hours)
+    observed = observed_hours(activity, clock(site, start, hours))
+    return Grid(site, tuple(images), repositories(images), start, counts, observed)
+
+
+def sparse(cells: pl.DataFrame, hours: int) -> tuple[pl.Series, csr_array]:
+    """Rows `image, hour, y` as the sorted names of the images and their counts, images x hours."""
+    images = cells["image"].unique().sort()
+    rows = images.search_sorted(cells["image"]).to_numpy()
+    values = cells["y"].cast(pl.Float32).to_numpy()
+    return images, csr_array((values, (rows, cells["hour"].to_numpy())), shape=(len(images), hours))
+
+
+def repositories(images: pl.Series) -> NDArray[np.int32]:
+    """A number per image, equal for images of one repository (registry and path)."""
+    names = images.str.replace(r"@.*$", "").str.replace(r":[^:/]*$", "")
+    return np.asarray(names.rank("dense").cast(pl.Int32).to_numpy() - 1, dtype=np.int32)
+
+
+def observed_hours(activity: NDArray[np.int64], told: Clock) -> NDArray[np.bool_]:
+    """Which hours are known: all but outages. `activity` counts everything the site logged, per hour.
+
+    A run of hours without any line is an outage when the site's own other weeks make the silence
+    incredible: over the run's hours that are no holidays, the medians of the same hours of the other
+    weeks add up to at least 30 lines, and at least three of those hours were never silent in any of
+    them. It takes two weeks of history to say so; before that every silence is taken for zeros. So a
+    quiet night, a holiday of the calendar and a weekly job that did not run are zeros, and a collector
+    that died at noon of a working day is an outage.
+    """
+    observed = np.ones(len(activity), dtype=np.bool_)
+    if len(activity) < 2 * WEEK:
+        return observed
+    slots = told.hour_of_week
+    for begin, end in _silences(activity):
+        run = np.zeros(len(activity), dtype=np.bool_)
+        run[begin:end] = True
+        expected = [
+            (np.median(other), other.min())
+            for slot in slots[run & ~told.holiday]
+            if (other := activity[(slots == slot) & ~run & ~told.holiday]).size
+        ]
+        if (
+            sum(median for median, _ in expected) >= _INCREDIBLE
+            and sum(least > 0 for _, least in expected) >= _NEVER_SILENT
+        ):
+            observed[run] = False
+    return observed
+
+
+def hour_numbers(rows: pl.DataFrame, start: datetime, hours: int, column: str) -> pl.DataFrame:
+    """`rows` with the number of their `hour` after `start`; those outside the grid are dropped."""
+    elapsed = (pl.col(column) - pl.lit(start)).dt.total_microseconds()
+    numbered = rows.with_columns((elapsed // 3_600_000_000).alias("hour"))
+    return numbered.filter(pl.col("hour").is_between(0, hours - 1))
+
+
+def moment(value: object) -> datetime:
+    """A time stamp out of a frame, in UTC."""
+    if not isinstance(value, datetime):
+        raise TypeError(f"expected a time stamp, got {value!r}")
+    return value.astimezone(UTC)
+
+
+def _cells(pulls: pl.DataFrame, start: datetime, hours: int) -> pl.DataFrame:
+    """Pulls counted: `image, hour, y` for the hours 0 … `hours` - 1 after `start`."""
+    image = pl.col("image") if "image" in pulls.columns else image_column()
+    return (
+        hour_numbers(pulls.select("timestamp", image), start, hours, "timestamp")
+        .drop_nulls("image")
+        .group_by("image", "hour")
+        .agg(pl.len().alias("y"))
+        .sort("image", "hour")
+    )
+
+
+def _silences(activity: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Runs of zeros as (begin, end)."""
+    edges = np.diff(np.concatenate([[0], (activity == 0).astype(np.int8), [0]]))
+    return list(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True))

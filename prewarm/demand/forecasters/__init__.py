@@ -2,17 +2,29 @@
 
 A forecaster is stateless: history in, means out. Hours are numbered from the cutoff: `ahead =
 range(0, 24)` is the day that follows it, `range(9, 10)` one hour with nine unknown hours between.
+
+A driver is a callable that takes a `Prior` (what other registries look like, for histories too short to
+say) and returns a Forecaster: a class whose only required argument it is, or a function.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from prewarm import plugins
+from prewarm.demand.distribution import EDGES, TYPICAL, Dispersion
+from prewarm.errors import SettingsError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from prewarm.demand.series import Grid
+
+DEFAULT = "profile"
+PRIOR_FORMAT = 1
 
 
 class Forecaster(Protocol):
@@ -24,3 +36,67 @@ class Forecaster(Protocol):
     def forecast(self, history: Grid, ahead: range) -> NDArray[np.float32]:
         """Expected pulls, images x len(ahead)."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What a registry looks like before its own log says so; plain data, rebuilt by `make models`.
+
+    `workday` and `weekend` are 24 multiples of the mean rate each, by hour of day on the site's clock.
+    """
+
+    workday: tuple[float, ...] = (1.0,) * 24
+    weekend: tuple[float, ...] = (1.0,) * 24
+    dispersion: Dispersion = TYPICAL
+    version: str = "flat"
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Prior:
+        """Read `models/prior.json`; raises SettingsError when it is of another format or was damaged."""
+        if document.get("format") != PRIOR_FORMAT:
+            raise SettingsError(
+                f"the model artefact has format {document.get('format')!r}, this prewarm reads "
+                f"{PRIOR_FORMAT}; rebuild it with: make models"
+            )
+        try:
+            return cls(
+                workday=_numbers(document["profile"]["workday"], 24),
+                weekend=_numbers(document["profile"]["weekend"], 24),
+                dispersion=Dispersion(EDGES, _numbers(document["dispersion"]["alpha"], len(EDGES) + 1)),
+                version=str(document["version"])[:40],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingsError(
+                f"the model artefact is damaged ({error}); rebuild it with: make models"
+            ) from None
+
+    def document(self) -> dict[str, Any]:
+        """The inverse of `parse`."""
+        return {
+            "format": PRIOR_FORMAT,
+            "version": self.version,
+            "profile": {"workday": list(self.workday), "weekend": list(self.weekend)},
+            "dispersion": {"edges": list(self.dispersion.edges), "alpha": list(self.dispersion.alpha)},
+        }
+
+
+FLAT = Prior()
+Driver = Callable[[Prior], Forecaster]
+
+
+def load(name: str, prior: Prior = FLAT) -> Forecaster:
+    """The forecaster called `name`; `auto` is the profile. UnknownName lists the known ones."""
+    driver: Driver = plugins.load(plugins.FORECASTERS, DEFAULT if name == "auto" else name)
+    return driver(prior)
+
+
+def names() -> list[str]:
+    """Every forecaster's name, sorted."""
+    return plugins.names(plugins.FORECASTERS)
+
+
+def _numbers(values: Any, count: int) -> tuple[float, ...]:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != count or not all(0 < number < 1e6 for number in numbers):
+        raise ValueError(f"expected {count} positive numbers")
+    return numbers
