@@ -1,6 +1,6 @@
 """Plug point: where warm images land, one module per driver.
 
-The contract (tests/contracts.py, run over every driver): an absent image is not held; after `warm` it
+The contract (tests/contracts_caches.py, run over every driver): an absent image is not held; after `warm` it
 is; warming twice is harmless and transfers nothing; content with a wrong digest is refused; a
 cancelled warm leaves nothing half-visible; `check` says what is wrong in words.
 """
@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prewarm.references import rewrite
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from prewarm.references import Reference
     from prewarm.warming.images import Image, Platform
-    from prewarm.warming.registry import Registries
+    from prewarm.warming.registry import Registries, Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,15 @@ class Surroundings:
     rewrite: dict[str, str] = field(default_factory=dict)  # name prefixes on this cache, longest wins
     platforms: tuple[Platform, ...] = ()  # () means linux/amd64
     folder: Path = Path()  # where the driver may keep its own state
+
+    def origin(self, reference: Reference) -> tuple[Registry, str]:
+        """The registry that `reference` is fetched from, and the path it has there.
+
+        Raises ForbiddenHost when that registry is not listed.
+        """
+        name = rewrite(reference.name, self.rewrite)
+        path = reference.repository if name == reference.name else name
+        return self.registries.of(self.upstream or reference.registry), path
 
 
 @dataclass(frozen=True, slots=True)

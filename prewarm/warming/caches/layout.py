@@ -1,0 +1,340 @@
+"""An OCI image layout folder (image-spec v1.1, "Image Layout"), which skopeo, umoci and ctr read.
+
+    PATH/oci-layout                  {"imageLayoutVersion": "1.0.0"}
+    PATH/index.json                  one entry per image, named by its canonical reference
+    PATH/blobs/sha256/HEX            manifests, configs and layers
+    PATH/.prewarm/                   a lock, and blobs on their way in
+
+`skopeo inspect oci:PATH:docker.io/library/nginx:1.25` reads an image back. A tag that points to an index
+keeps that index, so that its digest is the registry's, with the manifests of the chosen platforms only:
+copy one platform out of it (skopeo's default), not `--all`.
+
+Blobs are verified while they stream into `.prewarm`, and renamed into place when they are whole;
+`index.json` is replaced last. So a reader never sees half an image, and a kill leaves only files in
+`.prewarm`, which the next run removes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prewarm.errors import CacheError
+from prewarm.references import Reference
+from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer
+from prewarm.warming.images import OCI_INDEX, Descriptor, Image, Manifest
+from prewarm.warming.planning import in_units
+
+REF_NAME = "org.opencontainers.image.ref.name"  # what skopeo finds an image by
+CONTAINERD_NAME = "io.containerd.image.name"  # what `ctr images import` names it
+LAYOUT = '{"imageLayoutVersion": "1.0.0"}'
+MAX_INDEX = 64 << 20  # bytes of index.json
+BLOBS_AT_ONCE = 8  # bounds open files; the registry client bounds requests
+
+
+class LayoutConfig(BaseModel):
+    """Keys of a `layout` cache."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path = Field(description="the folder; made by the first run")
+
+
+class Layout:
+    """The cache over one folder; nothing is written before the first `warm`."""
+
+    def __init__(self, root: Path, surroundings: Surroundings) -> None:
+        self.root = root
+        self._surroundings = surroundings
+        self._incoming: _Incoming | None = None
+        self._opening = asyncio.Lock()
+        self._fetching: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._places = asyncio.Semaphore(BLOBS_AT_ONCE)
+        self._seen: tuple[tuple[int, int], dict[str, str]] | None = None
+
+    async def resolve(self, reference: Reference) -> Image:
+        """What `reference` stands for at its registry, or at this cache's upstream, now."""
+        registry, path = self._surroundings.origin(reference)
+        image = await registry.resolve(path, reference.target, self._surroundings.platforms)
+        return replace(image, reference=reference)
+
+    async def holds(self, image: Image) -> bool:
+        """Whether the name points to this digest and every manifest and blob is there, whole."""
+        if self._names().get(str(image.reference)) != image.digest:
+            return False
+        return all(self._stored(content) for content in _contents(image))
+
+    async def warm(self, image: Image) -> Transfer:
+        """Fetch the missing blobs, then write the manifests, then the name."""
+        incoming = await self._ready()
+        moved = await _together([self._fetch(incoming, image, blob) for blob in image.blobs])
+        with _in_words(self.root):
+            await _uninterrupted(self._publish, image, incoming.folder)
+        return Transfer(sum(moved), "every blob is stored under the digest it was verified to have")
+
+    async def check(self) -> list[Finding]:
+        """Whether the folder can be written, what it holds and how much room is left."""
+        place = next(folder for folder in (self.root, *self.root.absolute().parents) if folder.exists())
+        writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+        absent = "" if self.root.exists() else " (not there yet; the first run makes it)"
+        words = "can be written" if writable else f"cannot be written: {place} denies it"
+        free = shutil.disk_usage(place).free
+        return [
+            Finding("reachable", writable, f"{self.root} {words}{absent}"),
+            Finding("content", True, f"{len(self._names())} images"),
+            Finding("space", free > 0, f"{in_units(free)} free"),
+        ]
+
+    def close(self) -> None:
+        """Remove what was not finished."""
+        if self._incoming is not None:
+            self._incoming.close()
+
+    async def _ready(self) -> _Incoming:
+        async with self._opening:
+            if self._incoming is None:
+                with _in_words(self.root):
+                    self._incoming = await asyncio.to_thread(_Incoming, self.root)
+            return self._incoming
+
+    async def _fetch(self, incoming: _Incoming, image: Image, blob: Descriptor) -> int:
+        """Bytes that were transferred; a blob that two images share is fetched once."""
+        async with self._places, self._fetching[blob.digest]:
+            if self._stored(blob):
+                return 0
+            part = incoming.folder / blob.digest.replace(":", "-")
+            try:
+                await self._stream(image.reference, blob, part)
+                with _in_words(self.root):
+                    _move(part, self._path(blob.digest))
+            finally:
+                part.unlink(missing_ok=True)
+            return blob.size
+
+    async def _stream(self, reference: Reference, blob: Descriptor, part: Path) -> None:
+        """Write the blob to `part`; on return its digest is verified and it is on the disk."""
+        registry, path = self._surroundings.origin(reference)
+        with _in_words(self.root):
+            file = part.open("wb")
+        with file:
+            async with aclosing(registry.blob(path, blob)) as chunks:
+                async for chunk in chunks:
+                    with _in_words(self.root):
+                        file.write(chunk)
+            with _in_words(self.root):
+                file.flush()
+                await _uninterrupted(os.fsync, file.fileno())
+
+    def _path(self, digest: str) -> Path:
+        algorithm, _, encoded = digest.partition(":")
+        return self.root / "blobs" / algorithm / encoded
+
+    def _stored(self, content: Descriptor) -> bool:
+        """Content is renamed into place only when it is verified, so that existence and size are proof."""
+        try:
+            return self._path(content.digest).stat().st_size == content.size
+        except OSError:
+            return False
+
+    def _names(self) -> dict[str, str]:
+        """Digest by name; `index.json` is read again only when it was replaced."""
+        try:
+            status = (self.root / "index.json").stat()
+        except OSError:
+            return {}
+        version = (status.st_ino, status.st_mtime_ns)
+        if self._seen is None or self._seen[0] != version:
+            entries = _read_index(self.root)["manifests"]
+            self._seen = version, {name: entry["digest"] for entry in entries if (name := _name(entry))}
+        return self._seen[1]
+
+    def _publish(self, image: Image, incoming: Path) -> None:
+        """Manifests first, then the name, so that whoever finds the name finds everything."""
+        for manifest in _manifests(image):
+            target = self._path(manifest.descriptor.digest)
+            if not self._stored(manifest.descriptor):
+                _write(target, manifest.body, incoming)
+        for folder in {self._path(content.digest).parent for content in _contents(image)}:
+            _sync_folder(folder)
+        with _locked(self.root):
+            if not (self.root / "oci-layout").exists():
+                _write(self.root / "oci-layout", LAYOUT.encode(), incoming)
+            index = _with_entry(_read_index(self.root), image)
+            _write(self.root / "index.json", json.dumps(index, indent=1).encode(), incoming)
+            _sync_folder(self.root)
+
+
+class _Incoming:
+    """A folder for files on their way in, held by a lock that dies with its process.
+
+    Folders that no living process holds are remains of a killed run: they are removed here.
+    """
+
+    def __init__(self, root: Path) -> None:
+        (root / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        with _locked(root):
+            for folder in _state(root).glob("incoming-*"):
+                _remove_if_dead(folder)
+            self.folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=_state(root)))
+            self._lock = os.open(self.folder, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _remove_if_dead(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
+    except BlockingIOError:
+        return  # its process lives
+    finally:
+        os.close(descriptor)
+
+
+def _state(root: Path) -> Path:
+    return root / ".prewarm"
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One writer of `index.json` at a time, over all processes; held for moments."""
+    _state(root).mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(_state(root) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read_index(root: Path) -> dict[str, Any]:
+    """The index as it is, or an empty one; CacheError when it is no image index."""
+    path = root / "index.json"
+    try:
+        with path.open("rb") as file:
+            index = json.loads(file.read(MAX_INDEX))
+        entries = index["manifests"]
+        if all(isinstance(entry["digest"], str) and isinstance(_name(entry), str) for entry in entries):
+            return dict(index)
+    except FileNotFoundError:
+        return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        pass
+    raise CacheError(f"{path} is no image index; move the folder away, or name an empty one as `path`")
+
+
+def _with_entry(index: dict[str, Any], image: Image) -> dict[str, Any]:
+    """The index with the image under its name, in place of what had that name."""
+    name, root = str(image.reference), image.root.descriptor
+    entry = {
+        "mediaType": root.media_type,
+        "digest": root.digest,
+        "size": root.size,
+        "annotations": {REF_NAME: name, CONTAINERD_NAME: name},
+    }
+    others = [other for other in index["manifests"] if _name(other) != name]
+    return index | {"manifests": [*others, entry]}
+
+
+def _name(entry: dict[str, Any]) -> str:
+    """The name of an entry of the index; "" when it has none."""
+    name = (entry.get("annotations") or {}).get(REF_NAME, "")
+    return str(name)
+
+
+def _manifests(image: Image) -> list[Manifest]:
+    """Every manifest to keep, the leaves first: what names another comes after it."""
+    distinct = {manifest.descriptor.digest: manifest for manifest in (*image.manifests, image.root)}
+    return list(distinct.values())
+
+
+def _contents(image: Image) -> list[Descriptor]:
+    return [*(manifest.descriptor for manifest in _manifests(image)), *image.blobs]
+
+
+def _write(target: Path, content: bytes, folder: Path) -> None:
+    """Replace `target` at once and for good, by way of `folder` on the same filesystem."""
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(file.name, 0o644)  # temporary files are made for their owner alone
+    _move(Path(file.name), target)
+
+
+def _move(part: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part.replace(target)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _in_words(root: Path) -> Iterator[None]:
+    """A full disk or a missing permission is the cache's refusal."""
+    try:
+        yield
+    except OSError as refused:
+        raise CacheError(f"{root} cannot be written: {refused.strerror or refused}") from refused
+
+
+async def _together(work: list[Coroutine[Any, Any, int]]) -> list[int]:
+    """All results; when one fails the others are cancelled, and have ended, before its error is raised."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _uninterrupted(function: Callable[..., None], *arguments: Any) -> None:
+    """Call in a thread; a cancellation waits for its end, so that no thread outlives what it works on."""
+    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.gather(work, return_exceptions=True)
+        raise
+
+
+@asynccontextmanager
+async def open_layout(config: LayoutConfig, surroundings: Surroundings) -> AsyncIterator[Layout]:
+    """A layout cache at `config.path`."""
+    layout = Layout(config.path.expanduser(), surroundings)
+    try:
+        yield layout
+    finally:
+        layout.close()
+
+
+DRIVER = Driver(
+    name="layout",
+    summary="an OCI image layout folder, for air-gapped sites, transport and tests",
+    privilege="write access to the folder",
+    config=LayoutConfig,
+    open=open_layout,
+)
