@@ -48,14 +48,14 @@ class Fault:
 
 
 class Proxy:
-    """Forwards to `target` (host:port), keeps every request line in `requests`, and obeys its faults."""
+    """Forwards to `target` (host:port), notes every request with its time, and obeys its faults."""
 
     def __init__(self, target: str, *faults: Fault, source: str = LOOPBACK, host: str | None = None) -> None:
         self.target = target
         self.faults = list(faults)
         self.source = source
         self.host = host
-        self.requests: list[str] = []
+        self._requests: list[tuple[float, str]] = []
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer((LOOPBACK, 0), _handler(self))
         self._server.daemon_threads = True
@@ -67,17 +67,17 @@ class Proxy:
     def fault_for(self, request: str) -> Fault | None:
         """Note the request; the first fault that fits it, counted as struck."""
         with self._lock:
-            self.requests.append(request)
+            self._requests.append((time.monotonic(), request))
             for fault in self.faults:
                 if fault.fits(request):
                     fault.struck += 1
                     return fault
         return None
 
-    def count(self, pattern: str) -> int:
-        """How many requests matched."""
+    def times(self, pattern: str) -> list[float]:
+        """When each request that matched `METHOD path` came, in monotonic seconds."""
         with self._lock:
-            return sum(1 for request in self.requests if re.search(pattern, request))
+            return [moment for moment, request in self._requests if re.search(pattern, request)]
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -97,7 +97,7 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: `Proxy.requests` keeps what matters."""
+            """Say nothing: `Proxy.times` knows what matters."""
 
         def handle(self) -> None:
             try:

@@ -296,6 +296,10 @@ class Node:
             ]
         )
 
+    def remove(self, image: str) -> None:
+        """Remove an image and, before this returns, its content."""
+        run([self.ctr, "-a", str(self.socket), "images", "remove", "--sync", image])
+
     def images(self) -> set[str]:
         """The name of every image on the node."""
         listed = run([self.ctr, "-a", str(self.socket), "images", "list", "--quiet"])

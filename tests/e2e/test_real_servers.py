@@ -10,6 +10,7 @@ import pytest
 from tests.e2e import images, servers
 from tests.e2e.proxies import Fault, Proxy
 from tests.e2e.servers import Distribution, Engine, Node, skopeo
+from tests.e2e.tokens import TokenServer
 
 
 def test_clients_pull_through_the_mirror_and_its_logs_show_it(
@@ -84,6 +85,20 @@ def test_a_cut_answer_ends_early(origin: Distribution, folder: Path) -> None:
         )
 
     assert cut.struck > 0
+
+
+def test_a_registry_with_token_auth_gives_content_for_a_login_only(folder: Path) -> None:
+    """The token server's signature is one that Distribution takes."""
+    with Distribution(folder / "open") as unguarded:
+        images.push_image(unguarded.url, "library/x", "1")
+    with (
+        TokenServer(folder / "tokens", seconds=30, user="tester", password="pass") as tokens,
+        Distribution(folder / "guarded", storage=unguarded.storage, auth=tokens.registry_auth) as guarded,
+    ):
+        image = f"docker://{guarded.address}/library/x:1"
+        with pytest.raises(AssertionError, match="unauthorized"):
+            skopeo("inspect", "--tls-verify=false", image)
+        assert "amd64" in skopeo("inspect", "--tls-verify=false", "--creds=tester:pass", image)
 
 
 def test_a_missing_program_is_named() -> None:

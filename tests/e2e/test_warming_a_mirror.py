@@ -1,0 +1,136 @@
+"""A warmed mirror serves the morning without asking the origin for a single blob."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import images
+from tests.e2e.commands import Prewarm, two_weeks, with_history
+from tests.e2e.servers import Distribution, Engine, Node, skopeo, tmpfs
+
+WEB, API, JOB = "docker.io/library/web:1", "docker.io/acme/api:2.1", "docker.io/acme/job:3"
+
+
+def config(origin: Distribution, mirror: Distribution, extra: str = "") -> str:
+    """A mirror that names itself docker.io, as a laptop's `registry-mirrors` expects."""
+    return f"""
+[registries."docker.io"]
+url = "{origin.url}"
+
+[caches.office]
+driver   = "mirror"
+url      = "{mirror.url}"
+upstream = "docker.io"
+{extra}
+"""
+
+
+def pull_everything(mirror: Distribution, engine: Engine, node: Node, folder: Path) -> None:
+    """What a morning pulls, by three kinds of client."""
+    engine.remove_all()
+    engine.client.images.pull("library/web", tag="1")
+    node.pull(f"{mirror.address}/acme/api:2.1")
+    copy = folder / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    skopeo("copy", "--src-tls-verify=false", f"docker://{mirror.address}/acme/job:3", f"dir:{copy}")
+
+
+def empty(mirror: Distribution) -> None:
+    """Evict everything: the mirror comes back on its port with an empty disk."""
+    mirror.stop()
+    shutil.rmtree(mirror.storage)
+    mirror.start()
+
+
+@pytest.fixture
+def office(origin: Distribution, mirror: Distribution, engine: Engine, node: Node, folder: Path) -> Prewarm:
+    """Two weeks of mornings in the lake, taken from the mirror's own log; then the mirror is emptied."""
+    images.push_image(origin.url, "library/web", "1", [400_000] * 12)
+    images.push_index(origin.url, "acme/api", "2.1", layers=[3_000_000, 90_000])
+    images.push_image(origin.url, "acme/job", "3", [1_000_000])
+    pull_everything(mirror, engine, node, folder)
+    mirror.stop()
+    log = folder / "mirror.log"
+    log.write_text(two_weeks(mirror.access_log.read_text()))
+    mirror.start()
+    empty(mirror)
+    prewarm = Prewarm(folder / "prewarm", config(origin, mirror))
+    prewarm.ok("ingest", log, "--registry", "docker.io")
+    return prewarm
+
+
+def test_clients_of_a_warmed_mirror_cost_the_origin_no_blob(
+    office: Prewarm, origin: Distribution, mirror: Distribution, engine: Engine, node: Node, folder: Path
+) -> None:
+    """Log, forecast, run: then the origin's log shows no blob GET, and a second run transfers nothing."""
+    run = office.ok("run", "--cache", "office", "--top", "5")
+    assert {outcome["image"]: outcome["state"] for outcome in run["outcomes"]} == {
+        WEB: "warmed",
+        API: "warmed",
+        JOB: "warmed",
+    }
+    assert run["totals"]["bytes"] > 8_000_000
+    origin.restart_with_clean_logs()
+
+    pull_everything(mirror, engine, _fresh(node, mirror), folder)
+    again = office.ok("run", "--cache", "office", "--top", "5")
+    origin.stop()
+
+    assert origin.blob_gets() == []
+    assert {outcome["state"] for outcome in again["outcomes"]} == {"already"}
+    assert again["totals"]["bytes"] == 0
+
+
+def test_a_moved_tag_is_warmed_again(
+    office: Prewarm, origin: Distribution, folder: Path, mirror: Distribution
+) -> None:
+    """A new build under the same tag is fetched; what did not move is not."""
+    office.ok("run", "--cache", "office", "--top", "5")
+    rebuilt = images.push_image(origin.url, "library/web", "1", [500_000], seed="the next build")
+
+    run = office.ok("run", "--cache", "office", "--top", "5")
+    origin.restart_with_clean_logs()
+    skopeo("copy", "--src-tls-verify=false", f"docker://{mirror.address}/library/web:1", f"dir:{folder}/new")
+    origin.stop()
+
+    web = next(outcome for outcome in run["outcomes"] if outcome["image"] == WEB)
+    assert (web["state"], web["digest"]) == ("warmed", rebuilt.digest)
+    assert {outcome["state"] for outcome in run["outcomes"] if outcome["image"] != WEB} == {"already"}
+    assert origin.blob_gets() == []
+
+
+def test_a_dry_run_fetches_nothing(office: Prewarm, origin: Distribution) -> None:
+    """`plan` and `run --dry-run` name the images and leave the mirror cold."""
+    origin.restart_with_clean_logs()
+
+    plan = office.ok("plan", "--cache", "office", "--top", "2")
+    office.ok("run", "--cache", "office", "--top", "2", "--dry-run")
+    origin.stop()
+
+    assert len(plan["warms"]) == 2
+    assert origin.blob_gets() == []
+
+
+def test_a_full_disk_is_a_failure_though_every_head_says_200(origin: Distribution, folder: Path) -> None:
+    """A 60 MB layer does not fit on 12 MB: the mirror's 200 is not taken for a proof."""
+    images.push_image(origin.url, "acme/huge", "1", [60_000_000])
+    with (
+        tmpfs(folder / "disk", megabytes=12) as disk,
+        Distribution(folder / "mirror", upstream=origin.url, storage=disk / "registry") as mirror,
+    ):
+        settings = config(origin, mirror, 'fill_timeout = "8s"')
+        prewarm = with_history(folder / "prewarm", settings, "docker.io/acme/huge:1")
+
+        done = prewarm("run", "--cache", "office", "--top", "1")
+
+    assert done.states() == {"docker.io/acme/huge:1": "failed"}
+    assert done.code == 3
+
+
+def _fresh(node: Node, mirror: Distribution) -> Node:
+    """The node without what it pulled before."""
+    node.remove(f"{mirror.address}/acme/api:2.1")
+    return node
