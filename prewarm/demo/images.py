@@ -142,7 +142,7 @@ def _builds(seed: int, service: Service, home: Office, start: datetime, days: in
             if birth < started:
                 pushed = (started + timedelta(minutes=minutes)).replace(microsecond=0)
                 found.append(Build(service, len(found) + 1, started, pushed, merged))
-    return [build for build in found if build.pushed < start + days * DAY]
+    return [build for build in found if build.started < start + days * DAY]
 
 
 def _public(seed: int, recipe: Recipe, start: datetime, days: int) -> list[Version]:

@@ -1,0 +1,50 @@
+"""Lists that rivals would warm."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from prewarm.insight.policies import fixed, most_pulled, oracle, scheduled, weekly
+from prewarm.insight.replay import Content, Pull
+
+MONDAY = datetime(2026, 11, 2, tzinfo=UTC)
+DAY = timedelta(days=1)
+CONTENT = Content("sha256:x", (("sha256:b", 1),))
+
+
+def pulls(*counts: tuple[float, str, int]) -> list[Pull]:
+    """(day, image, how often), in order of time."""
+    made = [Pull(MONDAY + day * DAY, image, CONTENT) for day, image, count in counts for _ in range(count)]
+    return sorted(made, key=lambda pull: pull.time)
+
+
+def test_most_pulled_ranks_by_count_then_by_name() -> None:
+    """Two pulls beat one; b and c tie."""
+    history = pulls((0, "c", 1), (0, "a", 2), (1, "b", 1), (9, "late", 9))
+    assert most_pulled(history, MONDAY, MONDAY + 7 * DAY, None) == ["a", "b", "c"]
+    assert most_pulled(history, MONDAY, MONDAY + 7 * DAY, 1) == ["a"]
+
+
+def test_a_weekly_list_knows_only_the_week_before_its_refresh() -> None:
+    """On Wednesday of the second week the list is still Monday's; what is new this week is not on it."""
+    history = pulls((1, "old", 3), (8, "new", 9))
+    wednesday, next_tuesday = MONDAY + 9 * DAY, MONDAY + 15 * DAY
+    lists = weekly(history, [wednesday, next_tuesday], 5, refreshed=MONDAY + 7 * DAY)
+    assert lists == [(wednesday, ["old"]), (next_tuesday, ["new"])]
+
+
+def test_the_oracle_names_exactly_what_will_be_pulled() -> None:
+    """The window starts with the run and ends before its end."""
+    history = pulls((0.9, "before", 1), (1.0, "at", 1), (1.5, "within", 2), (2.0, "after", 1))
+    assert oracle(history, [MONDAY + DAY], DAY) == [(MONDAY + DAY, ["within", "at"])]
+
+
+def test_runs_resolve_names_at_their_own_time_and_leave_out_what_does_not_exist() -> None:
+    """The tag appears on the second day; before that there is nothing to warm."""
+
+    def resolve(image: str, time: datetime) -> Content | None:
+        return CONTENT if image == "app:1" and time >= MONDAY + DAY else None
+
+    runs = scheduled(fixed(["app:1", "app:2"], [MONDAY, MONDAY + DAY]), resolve, 50)
+    assert [run.images for run in runs] == [(), (("app:1", CONTENT),)]
+    assert {run.max_bytes for run in runs} == {50}

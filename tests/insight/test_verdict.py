@@ -1,0 +1,71 @@
+"""Three answers, and the words that go with them."""
+
+from __future__ import annotations
+
+from prewarm.insight.replay import Cause, Result
+from prewarm.insight.verdict import Answer, Verdict, verdict
+
+
+def waiting(seconds: float, missed: int = 10) -> Result:
+    """A result of 1000 pulls in which clients waited so long."""
+    return Result(1000, {Cause.TAG_MOVED: missed}, 10**9, 10**6, seconds, 10**9, 0, 0)
+
+
+def judged(none: float, ours: float, oracle: float, *, weekly: float, ttl: float) -> Verdict:
+    """The verdict over ten mornings."""
+    return verdict(
+        waiting(none),
+        waiting(ours),
+        waiting(oracle),
+        lists={"a weekly list": waiting(weekly)},
+        fixes={"a longer expiry": waiting(ttl)},
+        windows=10,
+    )
+
+
+def test_it_pays_when_only_a_forecast_saves_the_waiting() -> None:
+    """400 seconds of waiting become 70; the list reaches 200 and the expiry 360."""
+    told = judged(400, 70, 50, weekly=200, ttl=360)
+    assert told.answer is Answer.PAYS
+    assert (told.waiting, told.saved, told.possible) == (40.0, 33.0, 35.0)
+    assert "33.0 s of 40.0 s" in told.reason
+    assert "a weekly list, the best simpler way, saves 20.0 s" in told.reason
+
+
+def test_it_says_when_a_list_does_as_well() -> None:
+    """Where a weekly list saves as much, the reason says to start with that."""
+    told = judged(400, 70, 50, weekly=75, ttl=360)
+    assert told.answer is Answer.PAYS
+    assert "a weekly list does as well" in told.reason
+
+
+def test_a_cheaper_fix_comes_first() -> None:
+    """A longer expiry alone saves what the forecast would."""
+    told = judged(400, 70, 50, weekly=200, ttl=80)
+    assert told.answer is Answer.FIX_FIRST
+    assert told.reason.startswith("a longer expiry alone saves 32.0 s of 40.0 s waiting")
+
+
+def test_a_warm_cache_that_serves_everything_needs_nothing() -> None:
+    """Two seconds a morning are not worth a moving part, whoever saves them."""
+    told = judged(20, 1, 0, weekly=5, ttl=1)
+    assert told.answer is Answer.NO
+    assert "the warm cache already serves 99.0% of pulls" in told.reason
+
+
+def test_waiting_that_no_list_can_remove_is_no_reason() -> None:
+    """Fresh pushes all day: even foresight saves one second in twenty."""
+    assert judged(4000, 3900, 3800, weekly=3950, ttl=4000).answer is Answer.NO
+
+
+def test_a_forecast_that_does_not_find_the_gain_is_refused() -> None:
+    """There is something to gain, but not by this forecast."""
+    told = judged(400, 395, 50, weekly=390, ttl=400)
+    assert told.answer is Answer.NO
+    assert "the forecast saves only 0.5 s" in told.reason
+
+
+def test_without_rivals_or_fixes_it_still_answers() -> None:
+    """Nothing to compare with: the saving alone decides."""
+    told = verdict(waiting(400), waiting(70), waiting(50), lists={}, fixes={}, windows=10)
+    assert told.answer is Answer.PAYS
