@@ -95,7 +95,7 @@ class Cost:
 @dataclass(frozen=True, slots=True)
 class Result:
     """What one policy did. Pulls, misses and waiting are those of the scored windows; `filled_bytes` counts
-    from the first window on, and what was warmed counts whenever it was."""
+    from the start of the first to the end of the last one; what was warmed counts whenever it was."""
 
     pulls: int
     misses: dict[Cause, int]
@@ -290,17 +290,18 @@ class _Score:
     warmed_bytes: int = 0
     _starts: deque[tuple[float, float]] = field(init=False)
     _since: float = field(init=False)
+    _until: float = field(init=False)
 
     def __post_init__(self) -> None:
         spans = [(start.timestamp(), end.timestamp()) for start, end in self.windows or ()]
         if self.windows is None:
             spans = [(float("-inf"), float("inf"))]
         self._starts = deque(spans)
-        self._since = spans[0][0] if spans else float("inf")
+        self._since, self._until = (spans[0][0], spans[-1][1]) if spans else (0.0, 0.0)
 
     def pulled(self, pull: Pull, now: float, cause: Cause | None, missing: list[tuple[str, int]]) -> None:
         size = sum(size for _, size in missing) if cause is not None else 0
-        if now >= self._since:
+        if self._since <= now < self._until:
             self.filled_bytes += size
         if not self._scored(now):
             return
