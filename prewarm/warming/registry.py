@@ -17,6 +17,7 @@ from importlib.metadata import version
 from typing import Self, TypeVar
 
 import aiohttp
+from yarl import URL
 
 from prewarm.errors import DigestMismatch, ForbiddenHost, RegistryError, Unavailable, UnsupportedImage
 from prewarm.references import Reference
@@ -170,6 +171,25 @@ class Registry:
 
         return await self._patiently(once)
 
+    async def accepts_uploads(self, repository: str) -> bool | None:
+        """Whether pushes are taken, which a pull-through cache refuses (405); None: it does not let us ask.
+
+        Starts an upload and cancels it at once: nothing is stored.
+        """
+        try:
+            async with self._open("POST", repository, f"/v2/{repository}/blobs/uploads/") as response:
+                location = response.headers.get("Location", "")
+            await self._cancel_upload(repository, location)
+        except RegistryError as refused:
+            return False if refused.status == 405 else None
+        return True
+
+    async def _cancel_upload(self, repository: str, location: str) -> None:
+        url = self._base.join(URL(location, encoded=True))
+        if url.origin() == self._base.origin():
+            async with self._open("DELETE", repository, url):
+                pass
+
     async def blob(self, repository: str, blob: Descriptor) -> AsyncGenerator[bytes, None]:
         """Stream a blob with constant memory; raises DigestMismatch after the last chunk if it lies.
 
@@ -218,7 +238,7 @@ class Registry:
         self,
         method: str,
         repository: str,
-        path: str,
+        path: str | URL,
         subject: str = "its API",
         *,
         headers: Mapping[str, str] | None = None,
@@ -226,8 +246,8 @@ class Registry:
         small: bool = True,
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """A successful response, logged in where the registry asks for it; it takes one place."""
-        url = self._base.joinpath(path.lstrip("/"), encoded=True)
-        sent = {"Accept": ACCEPT, **(headers or {})} if "/manifests/" in path else dict(headers or {})
+        url = path if isinstance(path, URL) else self._base.joinpath(path.lstrip("/"), encoded=True)
+        sent = {"Accept": ACCEPT} | dict(headers or {})
         async with self._places:
             for last in (False, True):
                 login = self._authorizer.header(repository)
@@ -282,7 +302,7 @@ class Registries:
         self.credentials = credentials or Credentials.from_docker()
         self._contacts = Contacts(listed)
         self._transport = Transport(self._contacts, agent or f"prewarm/{version('prewarm')}")
-        self._timing = timing or Timing()
+        self.timing = timing or Timing()
         self._clients = {endpoint.registry: self._client(endpoint) for endpoint in listed}
 
     def of(self, registry: str) -> Registry:
@@ -304,7 +324,7 @@ class Registries:
         return registry in self._clients
 
     def _client(self, endpoint: Endpoint) -> Registry:
-        return Registry(endpoint, self._transport, self.credentials, self._timing)
+        return Registry(endpoint, self._transport, self.credentials, self.timing)
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()

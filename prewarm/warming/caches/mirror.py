@@ -1,0 +1,231 @@
+"""A pull-through registry, warmed by reading through it.
+
+The proof that it holds a blob is `Range: bytes=0-0` answered with 206: a pull-through cache knows ranges
+only of what it has stored, and answers 200 with the whole blob (which is not read) while it has not.
+What CNCF Distribution 2.8 does, measured:
+
+* A HEAD on a cold blob answers 200 and starts a fill. The 200 proves nothing: it also comes with a full
+  disk or a corrupt upstream, when nothing is ever stored.
+* So does the question for the proof. Asking about a cold image therefore fetches something; `holds` asks
+  about the smallest blob first and stops at the first that is missing: a few kilobytes, its config.
+* A fill by the question costs the upstream one GET, a fill by HEAD two. So `warm` asks, asks again a
+  moment later, and only then sends the HEAD.
+* Every question during a fill costs the upstream the beginning of another GET: intervals grow.
+
+A fill that does not take within its time is tried once more by reading the blob through the mirror,
+verified and thrown away; then either the proof comes, or the image is not called warm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from prewarm.errors import CacheError, NotFound, PrewarmError
+from prewarm.references import Reference, rewrite
+from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer
+from prewarm.warming.contacts import base_url
+from prewarm.warming.images import Descriptor, Image
+from prewarm.warming.registry import Endpoint, Registry
+
+FIRST_LOOK = 0.2  # seconds before a blob is asked about again
+GROWTH = 1.5  # of the interval between two questions
+QUICK = 50e6  # bytes per second of a fill that is worth awaiting before the HEAD
+QUICK_LOOKS = 5.0  # seconds that this takes at most
+SLOW = 1e6  # bytes per second of the slowest fill that is still awaited
+PATIENCE = 60.0  # seconds beside that
+
+
+def _seconds(value: object) -> object:
+    """`"90s"`, `"5m"`, `"1h"` or a number of seconds."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smh])\s*", value) if isinstance(value, str) else None
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+
+
+class MirrorConfig(BaseModel):
+    """Keys of a `mirror` cache."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(description="its registry API, such as http://127.0.0.1:5001")
+    fill: Literal["auto", "head", "get"] = Field(
+        "auto", description="by HEAD, by reading blobs through, or by HEAD first and reading where it fails"
+    )
+    fill_timeout: Seconds | None = Field(
+        None, description="how long one blob may take to be held; default a minute and a second per MB"
+    )
+    timeout: Seconds = Field(30.0, description="silence after which a request is given up")
+    max_concurrency: int = Field(4, ge=1, le=64, description="requests at once")
+    ca_file: Path | None = Field(None, description="a private authority's certificates, PEM")
+
+
+class Mirror:
+    """The cache behind one pull-through registry."""
+
+    def __init__(self, registry: Registry, config: MirrorConfig, surroundings: Surroundings) -> None:
+        self._registry = registry
+        self._config = config
+        self._surroundings = surroundings
+        self._timing = surroundings.registries.timing
+        self._absent: set[tuple[str, str]] = set()  # (path, digest) found missing, and perhaps filling since
+
+    async def resolve(self, reference: Reference) -> Image:
+        """What `reference` stands for now, asked through the mirror so that it stores the manifests."""
+        path = self._path(reference)
+        image = await self._registry.resolve(path, reference.target, self._surroundings.platforms)
+        return replace(image, reference=reference)
+
+    async def holds(self, image: Image) -> bool:
+        """Whether the tag is up to date (a mirror asks its upstream) and every blob proven to be stored."""
+        path = self._path(image.reference)
+        try:
+            current = await self._registry.head_manifest(path, image.reference.target)
+            if current.digest != image.digest:
+                return False
+            for blob in sorted(image.blobs, key=lambda blob: blob.size):
+                if not await self._held(path, blob):
+                    return False
+        except NotFound:
+            return False
+        return True
+
+    async def warm(self, image: Image) -> Transfer:
+        """Have the mirror fetch what it lacks; `bytes` are those of the blobs that were missing."""
+        path = self._path(image.reference)
+        await self._read_manifests(path, image)
+        moved = await _together([self._fill(path, blob) for blob in image.blobs])
+        return Transfer(sum(moved), f"{len(image.blobs)} blobs answered 206 to a range, as stored ones do")
+
+    async def check(self) -> list[Finding]:
+        """Whether the mirror answers, lets us in, and is a pull-through cache at all."""
+        host = self._registry.endpoint.registry
+        try:
+            await self._registry.ping()
+            login = await self._surroundings.registries.credentials.of(host)
+        except PrewarmError as refused:
+            return [Finding("reachable", False, str(refused))]
+        return [
+            Finding("reachable", True, f"{self._config.url} answers as a registry"),
+            Finding("credentials", True, "docker's login" if login else "none stored; asked anonymously"),
+            _pull_through(await self._registry.accepts_uploads("prewarm/check")),
+        ]
+
+    def _path(self, reference: Reference) -> str:
+        """The repository's path on the mirror; CacheError for what it does not serve."""
+        name = rewrite(reference.name, self._surroundings.rewrite)
+        if name != reference.name:
+            return name
+        upstream, itself = self._surroundings.upstream, self._registry.endpoint.registry
+        if upstream and reference.registry not in (upstream, itself):
+            advice = f'rewrite = {{"{reference.registry}/" = "…"}} names where it has it'
+            raise CacheError(f"{reference}: the mirror {self._surroundings.name} serves {upstream}; {advice}")
+        return reference.repository
+
+    async def _read_manifests(self, path: str, image: Image) -> None:
+        """Read every manifest through the mirror; CacheError when the tag points elsewhere by now."""
+        root = await self._registry.manifest(path, image.reference.target)
+        if root.descriptor.digest != image.digest:
+            raise CacheError(f"{image.reference} moved to {root.descriptor.digest} meanwhile; plan again")
+        for manifest in image.manifests:
+            if manifest.descriptor.digest != image.digest:
+                await self._registry.manifest(path, manifest.descriptor.digest)
+
+    async def _fill(self, path: str, blob: Descriptor) -> int:
+        """Bytes that the mirror had to fetch; returns when it has proven to hold the blob."""
+        was_absent = (path, blob.digest) in self._absent
+        if await self._held(path, blob):
+            self._absent.discard((path, blob.digest))
+            return blob.size if was_absent else 0
+        held = self._config.fill != "get" and await self._fill_by_head(path, blob)
+        if not held and self._config.fill != "head":
+            held = await self._fill_by_reading(path, blob)
+        if not held:
+            raise self._never_stored(blob)
+        self._absent.discard((path, blob.digest))
+        return blob.size
+
+    async def _fill_by_head(self, path: str, blob: Descriptor) -> bool:
+        """Whether the mirror fetches the blob by itself."""
+        if await self._becomes_held(path, blob, min(FIRST_LOOK + blob.size / QUICK, QUICK_LOOKS)):
+            return True
+        seconds = self._fill_seconds(blob)
+        await self._registry.head_blob(path, blob.digest, patience=max(seconds, self._config.timeout))
+        return await self._becomes_held(path, blob, seconds)
+
+    async def _fill_by_reading(self, path: str, blob: Descriptor) -> bool:
+        """Whether the mirror stores the blob while it is read through; the bytes are verified, not kept."""
+        async with aclosing(self._registry.blob(path, blob)) as chunks:
+            async for _ in chunks:
+                pass
+        return await self._held(path, blob) or await self._becomes_held(path, blob, self._fill_seconds(blob))
+
+    async def _becomes_held(self, path: str, blob: Descriptor, seconds: float) -> bool:
+        """Ask in growing intervals until the mirror proves to hold the blob, or `seconds` have passed."""
+        end, pause = self._timing.clock() + seconds, FIRST_LOOK
+        while (left := end - self._timing.clock()) > 0:
+            await self._timing.sleep(min(pause, left))
+            if await self._held(path, blob):
+                return True
+            pause *= GROWTH
+        return False
+
+    async def _held(self, path: str, blob: Descriptor) -> bool:
+        held = await self._registry.holds_blob(path, blob.digest)
+        if not held:
+            self._absent.add((path, blob.digest))
+        return held
+
+    def _fill_seconds(self, blob: Descriptor) -> float:
+        return self._config.fill_timeout or PATIENCE + blob.size / SLOW
+
+    def _never_stored(self, blob: Descriptor) -> CacheError:
+        host, seconds = self._registry.endpoint.registry, self._fill_seconds(blob)
+        return CacheError(
+            f"the mirror {host} answers for {blob.digest} ({blob.size} bytes) but did not store it "
+            f"within {seconds:.0f} s; is its disk full, or its upstream's copy corrupt?"
+        )
+
+
+def _pull_through(accepts_uploads: bool | None) -> Finding:
+    if accepts_uploads:
+        advice = "an ordinary registry holds what is pushed to it; was its proxy section left out?"
+        return Finding("pull-through", False, f"it accepts pushes: {advice}")
+    if accepts_uploads is None:
+        return Finding("pull-through", True, "cannot be told: this login may not ask")
+    return Finding("pull-through", True, "it refuses pushes, as a pull-through cache does")
+
+
+async def _together(coroutines: list[Coroutine[Any, Any, int]]) -> list[int]:
+    """All results; the first error stops the others and comes out by itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from several
+    return [task.result() for task in tasks]
+
+
+@asynccontextmanager
+async def _open(config: MirrorConfig, surroundings: Surroundings) -> AsyncIterator[Mirror]:
+    endpoint = Endpoint(surroundings.name, config.url, config.max_concurrency, config.ca_file, config.timeout)
+    endpoint = replace(endpoint, registry=base_url(endpoint).authority)
+    yield Mirror(surroundings.registries.at(endpoint), config, surroundings)
+
+
+DRIVER = Driver(
+    name="mirror",
+    summary="a pull-through registry (Distribution and its like), filled by HEAD or by reading through it",
+    privilege="to pull from the mirror; nothing else",
+    config=MirrorConfig,
+    open=_open,
+)
