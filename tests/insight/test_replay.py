@@ -162,11 +162,17 @@ def test_warmed_bytes_that_nobody_pulled_in_time_are_wasted(pulls: list[Pull], w
 
 
 def test_only_windows_are_scored_and_the_time_before_fills_the_cache() -> None:
-    """The first pull warms up; of the others, one falls in the window."""
-    pulls = [pull(0, "nginx:1", NGINX), pull(10, "nginx:1", NGINX), pull(20, "redis:7", REDIS)]
-    windows = [(START + 9 * HOUR, START + 12 * HOUR)]
+    """Scored are hours 9 to 12 and 19 to 21; bytes that were fetched between them count, others do not."""
+    pulls = [
+        pull(0, "nginx:1", NGINX),
+        pull(10, "nginx:1", NGINX),
+        pull(15, "redis:7", REDIS),
+        pull(20, "redis:7", REDIS),
+        pull(30, "mysql:8", MYSQL),
+    ]
+    windows = [(START + start * HOUR, START + end * HOUR) for start, end in ((9, 12), (19, 21))]
     result = replay(pulls, Mirror(), windows=windows)
-    assert (result.pulls, result.hits) == (1, 1)
+    assert (result.pulls, result.hits) == (2, 2)
     assert result.filled_bytes == 30
 
 
