@@ -13,6 +13,7 @@ from typing import Any, cast
 from prewarm.errors import DigestMismatch, ForbiddenHost, NotFound
 from prewarm.references import Reference
 from prewarm.warming.caches import Surroundings
+from prewarm.warming.credentials import Credentials
 from prewarm.warming.images import OCI_MANIFEST, Descriptor, Image, Manifest, Platform, assemble
 from prewarm.warming.registry import Registries
 
@@ -22,6 +23,7 @@ class Shelf:
 
     def __init__(self, registry: str = "registry.test") -> None:
         self.registry = registry
+        self.credentials = Credentials()
         self.images: dict[tuple[str, str], Image] = {}  # by (repository, tag)
         self.contents: dict[str, bytes] = {}
         self.fetched: list[str] = []  # digests of blobs, in order
