@@ -104,13 +104,13 @@ class Day:
 
     def _nightly(self) -> Iterator[Wish]:
         """At one in the morning every service of this office is tested against its newest build."""
+        one = self.office.clock(self.date, 1.0)
         for number, service in enumerate(SERVICES):
             if service.home == self.office.name:
                 dice = self._dice("nightly", service.name)
-                start = self.office.clock(self.date, 1.0) + timedelta(seconds=number * 5 + dice.uniform(0, 4))
-                for position, name in enumerate(
-                    (f"{service.name}:nightly", service.builder, "aquasec/trivy:latest")
-                ):
+                start = one + timedelta(seconds=number * 5 + dice.uniform(0, 4))
+                needed = (f"{service.name}:nightly", service.builder, "aquasec/trivy:latest")
+                for position, name in enumerate(needed):
                     yield self._run(dice, start + timedelta(seconds=30 * position), name)
 
     def _weekly(self) -> Iterator[Wish]:
@@ -121,21 +121,19 @@ class Day:
                 yield self._run(dice, self.office.clock(self.date, 6.75), name)
         if self.date.weekday() == 6:
             client = f"{self.office.network}.50.10"
-            start = self.office.clock(self.date, 3.0)
+            store = f"{client}/{self.date}"
             for number, service in enumerate(SERVICES):
                 later = timedelta(minutes=3 * number)
-                yield self._wish_at(start + later, client, f"{client}/{self.date}", "skopeo",
-                                    f"{service.name}:release")  # fmt: skip
+                yield self._wish(3.0, later, client, store, "skopeo", f"{service.name}:release")
 
     def _bot(self) -> Iterator[Wish]:
-        """Four times a day a bot asks for the digest of every public tag that is in use."""
+        """Four times a day a bot asks for the digests of the public tags that it watches, half of them."""
         client = f"{self.office.network}.50.20"
         for quarter in range(4):
             start = self.office.clock(self.date, 6.0 * quarter + 0.1)
             for number, recipe in enumerate(RECIPES[::2]):
-                yield Wish(
-                    start + timedelta(seconds=number), client, client, "bot", recipe.repository, recipe.tag
-                )
+                time = start + timedelta(seconds=number)
+                yield Wish(time, client, client, "bot", recipe.repository, recipe.tag)
 
     def _typo(self) -> Iterator[Wish]:
         """About once in two weeks somebody asks for a tag that was never pushed."""
@@ -158,19 +156,15 @@ class Day:
 
     def _builder(self, build: Build) -> str:
         """The image that builds run in; golang moves to its next version three days after it came out."""
-        if build.service.builder == "library/golang:1.22" and self._out(
-            "library/golang", "1.23", build.started, 3
-        ):
-            return "library/golang:1.23"
-        return build.service.builder
+        newer = self._out("library/golang", "1.23", build.started, 3)
+        builder = build.service.builder
+        return "library/golang:1.23" if newer and builder == "library/golang:1.22" else builder
 
     def _current(self, name: str, time: datetime) -> tuple[str, str]:
         """What a name in a compose file or chart stands for on this date."""
         if name == "nginx":
-            patience = 1 + len(self.office.name) % 3
-            return "library/nginx", "1.26" if self._out("library/nginx", "1.26", time, patience) else "1.25"
-        if name == "rabbitmq":
-            return "library/rabbitmq", "3.13-management"
+            adopted = self._out("library/nginx", "1.26", time, self.office.patience)
+            return "library/nginx", "1.26" if adopted else "1.25"
         repository, _, tag = name.partition(":")
         if tag == "release":
             return repository, self._release(repository, time)

@@ -22,6 +22,7 @@ OFFICE = Office(
     network="10.9",
     teams=(),
     cluster=(),
+    patience=0,
     nodes=0,
     scale_out=date(2026, 1, 1),
 )

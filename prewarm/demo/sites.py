@@ -27,6 +27,7 @@ class Office:
     network: str  # first two parts of its addresses
     teams: tuple[Team, ...]
     cluster: tuple[str, ...]  # what a new node pulls
+    patience: int  # days after which it takes up a new nginx
     nodes: int  # nodes that are switched on every working morning
     scale_out: date  # a day on which many more come at once
 
@@ -48,6 +49,18 @@ def working(office: Office, day: date) -> bool:
     return day.weekday() < 5 and day not in office.closed
 
 
+# What people start to work on, and what a new node pulls. Names without a tag, and the tag `release`,
+# stand for what the office has taken up by then (`habits.Day`).
+WEB = ("acme/web:main", "acme/api:main", "library/postgres:16", "library/redis:7", "nginx")
+CLOUD = ("acme/api:main", "library/postgres:16", "localstack/localstack:latest")
+SCIENCE = ("jupyter/scipy-notebook:latest", "library/postgres:16", "minio/minio:latest")
+PAYMENTS = ("acme/payments:main", "acme/api:main", "library/mysql:8.4", "library/rabbitmq:3.13-management")
+MOBILE = ("acme/mobile-bff:main", "acme/api:main", "library/redis:7", "nginx")
+SEARCH = ("acme/search:main", "library/elasticsearch:8.15.2")
+QUALITY = ("acme/qa-suite:nightly", "acme/web:main", "selenium/standalone-chrome:latest")
+DATA = ("acme/etl:main", "apache/spark:3.5.3", "library/postgres:16", "minio/minio:latest")
+SUPPORT = ("acme/web:main", "acme/api:main", "library/postgres:16", "library/redis:7")
+
 OFFICES = (
     Office(
         name="boise",
@@ -55,14 +68,9 @@ OFFICES = (
         holidays="US-ID",
         closed=(date(2026, 11, 11),),
         network="10.1",
-        teams=(
-            Team(
-                8, 0.6, ("acme/web:main", "acme/api:main", "library/postgres:16", "library/redis:7", "nginx")
-            ),
-            Team(5, 0.6, ("acme/api:main", "library/postgres:16", "localstack/localstack:latest")),
-            Team(3, 0.4, ("jupyter/scipy-notebook:latest", "library/postgres:16", "minio/minio:latest")),
-        ),
+        teams=(Team(8, 0.6, WEB), Team(5, 0.6, CLOUD), Team(3, 0.4, SCIENCE)),
         cluster=("nginx", "acme/web:release", "acme/api:release", "fluent/fluent-bit:3.1"),
+        patience=3,
         nodes=3,
         scale_out=date(2026, 11, 5),
     ),
@@ -72,12 +80,9 @@ OFFICES = (
         holidays="DE-BE",
         closed=(),
         network="10.2",
-        teams=(
-            Team(7, 0.5, ("acme/payments:main", "acme/api:main", "library/mysql:8.4", "rabbitmq")),
-            Team(5, 0.6, ("acme/mobile-bff:main", "acme/api:main", "library/redis:7", "nginx")),
-            Team(2, 0.5, ("acme/search:main", "library/elasticsearch:8.15.2")),
-        ),
+        teams=(Team(7, 0.5, PAYMENTS), Team(5, 0.6, MOBILE), Team(2, 0.5, SEARCH)),
         cluster=("nginx", "acme/payments:release", "acme/mobile-bff:release", "prom/node-exporter:v1.8.2"),
+        patience=1,
         nodes=2,
         scale_out=date(2026, 10, 22),
     ),
@@ -87,14 +92,9 @@ OFFICES = (
         holidays="IN-MH",
         closed=(date(2026, 10, 20), date(2026, 11, 10)),
         network="10.3",
-        teams=(
-            Team(6, 0.8, ("acme/qa-suite:nightly", "acme/web:main", "selenium/standalone-chrome:latest")),
-            Team(
-                5, 0.6, ("acme/etl:main", "apache/spark:3.5.3", "library/postgres:16", "minio/minio:latest")
-            ),
-            Team(4, 0.8, ("acme/web:main", "acme/api:main", "library/postgres:16", "library/redis:7")),
-        ),
+        teams=(Team(6, 0.8, QUALITY), Team(5, 0.6, DATA), Team(4, 0.8, SUPPORT)),
         cluster=("nginx", "acme/web:release", "acme/etl:main", "fluent/fluent-bit:3.1"),
+        patience=1,
         nodes=2,
         scale_out=date(2026, 11, 12),
     ),
