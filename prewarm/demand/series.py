@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,25 +68,19 @@ class Grid:
         )
 
 
-def cutoff(logged: pl.DataFrame, site: Site, at: datetime | None = None) -> datetime:
+def complete_until(first: datetime, last: datetime, site: Site, at: datetime | None = None) -> datetime:
     """End of the last complete hour that `site` has logged, or of the last one before `at`.
 
-    `logged` are all pulls of the site, demand or not, with `timestamp` and `until`. The hour that
-    holds the last of them is incomplete, since its log may not have been read to its end; only when it
-    is the first hour as well (a log of a few minutes) is it taken as it is, being all that is known.
-    Raises NotEnoughHistory when nothing was logged, or nothing before `at`.
+    `first` and `last` are the times of the first and the last access of the site's pulls, demand or not. The
+    hour of the last one is incomplete, since its log may not have been read to its end; only when it is the
+    first hour as well (a log of a few minutes) is it taken as it is, being all that is known. Raises
+    NotEnoughHistory when nothing was complete before `at`.
     """
-    if logged.is_empty():
-        raise NotEnoughHistory(
-            f"site {site.name!r} has logged no pulls yet; read a log first, for example: "
-            "prewarm ingest /var/log/registry/access.log"
-        )
-    first = site.floor(moment(logged["timestamp"].min()))
-    last = site.floor(moment(logged.select(pl.max_horizontal("timestamp", "until").max()).item()))
-    end = max(last, first + HOUR)
+    begin = site.floor(first)
+    end = max(site.floor(last), begin + HOUR)
     if at is not None:
         end = min(end, site.floor(at))
-    if end <= first:
+    if end <= begin:
         raise NotEnoughHistory(
             f"site {site.name!r} has no complete hour before {at:%Y-%m-%dT%H:%MZ}; its log begins at "
             f"{first:%Y-%m-%dT%H:%MZ}, so ask for a time at least an hour later"
@@ -95,28 +89,38 @@ def cutoff(logged: pl.DataFrame, site: Site, at: datetime | None = None) -> date
 
 
 def grid(
-    demand: pl.DataFrame,
-    site: Site,
-    until: datetime | None = None,
-    logged: pl.DataFrame | None = None,
-    weeks: int | None = None,
+    demand: pl.DataFrame, site: Site, until: datetime | None = None, logged: pl.DataFrame | None = None
 ) -> Grid:
     """Count `demand` (pulls, see `prewarm.demand.selection`) per image and hour up to the cutoff.
 
-    `until` is a moment after which nothing may be known; `logged` are all pulls of the site, which
-    tell where its log ends and when it was silent (default: `demand` itself). `weeks` keeps only the
-    last so many. Images are in the order of their names. Raises NotEnoughHistory as `cutoff` does.
+    `until` is a moment after which nothing may be known; `logged` are all pulls of the site, which tell where
+    its log ends and when it was silent (default: `demand` itself). Raises NotEnoughHistory when nothing was
+    logged, or nothing before `until`.
     """
     logged = demand if logged is None else logged
-    end = cutoff(logged, site, until)
-    start = site.floor(moment(logged["timestamp"].min()))
-    start += (site.floor(end) - start) % HOUR  # a zone that moves by half an hour: follow today's clock
-    if weeks is not None:
-        start = max(start, end - timedelta(weeks=weeks))
-    hours = round((end - start) / HOUR)
+    if logged.is_empty():
+        raise NotEnoughHistory(
+            f"site {site.name!r} has logged no pulls yet; read a log first, for example: "
+            "prewarm ingest /var/log/registry/access.log"
+        )
+    first = moment(logged["timestamp"].min())
+    last = moment(logged.select(pl.max_horizontal("timestamp", "until").max()).item())
+    return count(demand, site, first, complete_until(first, last, site, until), logged)
+
+
+def count(
+    demand: pl.DataFrame, site: Site, start: datetime, end: datetime, logged: pl.DataFrame | None = None
+) -> Grid:
+    """Count the pulls of `demand` per image and hour, from the hour of `start` to `end` (an hour's start).
+
+    Rows before and after are dropped, their order does not matter, and every row is one pull. Images are in
+    the order of their names. `logged` are all pulls of the site, which tell when it was silent.
+    """
+    hours = -((start - end) // HOUR)  # whole hours back from the end: a zone may have moved by half an hour
+    start = end - hours * HOUR
     images, counts = sparse(_cells(demand, start, hours), hours)
-    totals = hour_numbers(logged.select("timestamp"), start, hours, "timestamp")["hour"].to_numpy()
-    activity = np.bincount(totals, minlength=hours)
+    heard = demand if logged is None else logged
+    activity = np.bincount(hour_numbers(heard, start, hours, "timestamp")["hour"].to_numpy(), minlength=hours)
     observed = observed_hours(activity, clock(site, start, hours))
     return Grid(site, tuple(images), repositories(images), start, counts, observed)
 

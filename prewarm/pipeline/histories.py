@@ -1,0 +1,139 @@
+"""The lake's pulls as the hour grids of its sites: what forecasts, figures and reports start from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from prewarm.demand import series
+from prewarm.demand.calendars import Site
+from prewarm.demand.forecasters import Prior
+from prewarm.demand.selection import KINDS, SESSION_GAP, demand_pulls, image_column
+from prewarm.errors import NotEnoughHistory, UnknownName
+
+if TYPE_CHECKING:
+    from prewarm.demand.series import Grid
+    from prewarm.lake import Lake
+
+WEEKS = 8  # of pulls that are read; the models look back five and calibrate on the last days
+
+_NAME = ("registry", "repository", "tag", "digest")
+_COLUMNS = ["timestamp", "until", "site", "agent", "kind", "bytes", "status", *_NAME]
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What counts as demand (the settings' `[demand]`)."""
+
+    kinds: Sequence[str] = KINDS
+    ignore: Sequence[str] = ()
+    session_gap: timedelta = SESSION_GAP
+
+
+DEMAND = Counting()
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """The demand of one site up to its cutoff, and what was set aside on the way."""
+
+    grid: Grid
+    sizes: dict[str, int]  # image -> bytes, where known
+    set_aside: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The first and the last access of one site's pulls."""
+
+    site: str
+    first: datetime
+    last: datetime
+
+
+def extents(lake: Lake, site: str | None = None) -> list[Extent]:
+    """Every site that the lake has pulls of, or the one asked for, by name.
+
+    Raises NotEnoughHistory when the lake holds no pull, UnknownName for a site that it does not know.
+    """
+    last = pl.max_horizontal("timestamp", "until").max().alias("last")
+    found = [
+        Extent(*row)
+        for row in lake.scan("pulls")
+        .group_by("site")
+        .agg(pl.col("timestamp").min().alias("first"), last)
+        .sort("site")
+        .collect()
+        .iter_rows()
+    ]
+    if not found:
+        raise NotEnoughHistory(
+            f"the lake at {lake.root} holds no pulls to learn from; read a log first, for example: "
+            "prewarm ingest /var/log/registry/access.log"
+        )
+    if site is not None and site not in {extent.site for extent in found}:
+        raise UnknownName("site", site, [extent.site for extent in found])
+    return [extent for extent in found if site in (None, extent.site)]
+
+
+def declared(sites: Mapping[str, Site], name: str, default: Site | None = None) -> Site:
+    """The site called `name`; one that nobody declared keeps the clock of `default` (UTC)."""
+    return sites.get(name) or replace(default or Site(), name=name)
+
+
+def history(
+    lake: Lake, site: Site, extent: Extent, at: datetime | None = None, counting: Counting = DEMAND
+) -> History:
+    """The demand of `site` over the weeks before its cutoff; raises NotEnoughHistory as the cutoff does."""
+    end = series.complete_until(extent.first, extent.last, site, at)
+    start = max(site.floor(extent.first), end - timedelta(weeks=WEEKS))
+    pulls = lake.read("pulls", *_between(site.name, start, end), columns=_COLUMNS)
+    outcomes = lake.read("outcomes", pl.col("finished_at") >= start - counting.session_gap)
+    demand, aside = demand_pulls(pulls, outcomes, counting.kinds, counting.ignore, counting.session_gap)
+    grid = series.count(demand, site, start, end, logged=pulls)
+    return History(grid, _sizes(lake, demand), aside)
+
+
+def prior() -> Prior:
+    """The shipped model artefact: inside the wheel, or `models/` of a checkout."""
+    inside = resources.files("prewarm") / "data" / "models" / "prior.json"
+    if inside.is_file():
+        return Prior.parse(_document(inside.read_bytes()))
+    return Prior.parse(_document((Path(__file__).parents[2] / "models" / "prior.json").read_bytes()))
+
+
+def _document(text: bytes) -> Mapping[str, Any]:
+    document = json.loads(text)
+    return document if isinstance(document, dict) else {}
+
+
+def _between(site: str, start: datetime, end: datetime) -> tuple[pl.Expr, ...]:
+    """Pulls of `site` in `[start, end)`; the dates let whole partitions be passed over."""
+    return (
+        pl.col("date").is_between(start.date(), end.date()),
+        pl.col("site") == site,
+        pl.col("timestamp") >= start,
+        pl.col("timestamp") < end,
+    )
+
+
+def _sizes(lake: Lake, demand: pl.DataFrame) -> dict[str, int]:
+    """Bytes by image: from the image catalogue, else the largest pull that was logged."""
+    logged = demand.group_by("image").agg(pl.col("bytes").max()).drop_nulls()
+    catalogue = (
+        lake.scan("images")
+        .select(image_column(), "bytes", "checked_at")
+        .drop_nulls("bytes")
+        .sort("checked_at")
+        .group_by("image")
+        .agg(pl.col("bytes").last())
+        .collect()
+    )
+    return dict(logged.iter_rows()) | dict(catalogue.iter_rows())

@@ -1,0 +1,124 @@
+"""A site's history with a model and the errors it has been making: ready to be asked about any hours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from prewarm.demand import forecasters, ranking
+from prewarm.demand.calendars import HOUR, Site
+from prewarm.demand.distribution import Dispersion, calibrate
+from prewarm.demand.series import complete_until
+from prewarm.errors import NotEnoughHistory, SettingsError
+from prewarm.pipeline.histories import DEMAND, Counting, Extent, History, history, prior
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from prewarm.demand.forecasters import Forecaster
+    from prewarm.demand.ranking import Expected
+    from prewarm.lake import Lake
+
+MAX_HOURS = 24 * 62
+MAX_AHEAD = 24 * 366 * 5
+TOGETHER = 24 * 8  # hours that windows of one cutoff may span to be forecast in one go
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of every site: by which model, and what counts as demand."""
+
+    model: str = "auto"
+    counting: Counting = DEMAND
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """One site at one cutoff."""
+
+    history: History
+    model: Forecaster
+    dispersion: Dispersion
+
+    @property
+    def cutoff(self) -> datetime:
+        return self.history.grid.cutoff
+
+    def means(self, ahead: range) -> NDArray[np.float32]:
+        """Expected pulls, images x len(ahead)."""
+        return self.model.forecast(self.history.grid, ahead)
+
+    def expected(self, moments: Sequence[datetime], hours: int) -> Mapping[datetime, Expected]:
+        """What each window `[T, T + hours)` brings, for moments in order of time."""
+        windows = {moment: ranking.window(self.cutoff, moment, moment + hours * HOUR) for moment in moments}
+        span = range(windows[moments[0]].ahead.start, windows[moments[-1]].ahead.stop)
+        shared = self.means(span) if len(span) <= TOGETHER else None
+        images = self.history.grid.images
+        return {
+            moment: ranking.expect(
+                images,
+                self.means(asked.ahead)
+                if shared is None
+                else shared[:, asked.ahead.start - span.start : asked.ahead.stop - span.start],
+                self.dispersion,
+                asked.shares,
+            )
+            for moment, asked in windows.items()
+        }
+
+
+def outlook(lake: Lake, site: Site, extent: Extent, at: datetime, question: Question) -> Outlook:
+    """What may be known of `site` at `at`; raises NotEnoughHistory when that is nothing."""
+    shipped = prior()
+    model = forecasters.load(question.model, shipped)
+    past = history(lake, site, extent, at, question.counting)
+    if not past.grid.images:
+        aside = ", ".join(f"{count} {reason}" for reason, count in past.set_aside.items()) or "none at all"
+        raise NotEnoughHistory(
+            f"site {site.name!r} has no demand before {past.grid.cutoff:%Y-%m-%dT%H:%MZ}; its pulls were set "
+            f"aside ({aside}), see `prewarm pulls --site {site.name}`"
+        )
+    return Outlook(past, model, calibrate(past.grid, model.forecast, shipped.dispersion))
+
+
+def outlooks(
+    lake: Lake,
+    site: Site,
+    extent: Extent,
+    at: Sequence[datetime],
+    question: Question,
+    until: datetime | None = None,
+) -> list[tuple[Outlook, list[datetime]]]:
+    """The moments of `at` by the outlook that may answer them: what was known just before each of them.
+
+    With `until` nothing after it is known to any.
+    """
+    by_cutoff: dict[datetime, list[datetime]] = {}
+    for moment in sorted(set(at)):
+        known = moment if until is None else min(moment, until)
+        cutoff = complete_until(extent.first, extent.last, site, known)
+        by_cutoff.setdefault(cutoff, []).append(moment)
+    return [(outlook(lake, site, extent, cutoff, question), moments) for cutoff, moments in by_cutoff.items()]
+
+
+def check_hours(hours: int, at: Sequence[datetime]) -> None:
+    """Refuse windows that make no sense: SettingsError."""
+    if not 1 <= hours <= MAX_HOURS:
+        raise SettingsError(f"hours {hours} cannot be used; expected 1 to {MAX_HOURS}, such as 24")
+    if not at:
+        raise SettingsError("no time was given; expected at least one, such as 2026-11-30T08:00Z")
+    for moment in at:
+        if moment.tzinfo is None:
+            raise SettingsError(f"{moment.isoformat()} has no time zone; expected 2026-11-30T08:00Z")
+
+
+def check_reach(extent: Extent, at: datetime) -> None:
+    """Refuse moments that no log can speak of: SettingsError."""
+    if (at - extent.last) / HOUR > MAX_AHEAD:
+        raise SettingsError(
+            f"{at:%Y-%m-%dT%H:%MZ} is more than five years after the last pull of site {extent.site!r} "
+            f"({extent.last:%Y-%m-%d}); ask for a time nearer to it"
+        )
