@@ -13,24 +13,36 @@ from typing import Protocol
 
 import polars as pl
 
+from prewarm import plugins
+from prewarm.errors import UnknownFormat, UnreadableInput
 from prewarm.logs import accesses
+
+SAMPLE = 1000  # lines that detection looks at
+ENOUGH = 0.1  # the least share of lines that must fit a family; random text fits none
+EXAMPLE = 200  # characters shown of a line that was set aside
 
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What the lines cannot say of themselves: the zone of stamps without one."""
+    """What the lines of a chunk cannot say of themselves.
+
+    `timezone`: the zone of stamps without one. `header`: the file's first line, for formats whose
+    first line names the columns (a later chunk does not hold it).
+    """
 
     timezone: str = "UTC"
+    header: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
     """What a chunk of lines said.
 
-    `accesses` has the columns of `accesses.SCHEMA`, `pulls` those of `pulls.SCHEMA` (only sources
-    of finished pulls fill it). Every line that is in neither is counted: under a reason in `ignored`
-    when it fits the family's grammar but is no registry request, in `malformed` when it fits none,
-    with one example a reason (printable, at most 200 characters).
+    `accesses` has the columns of `accesses.SCHEMA`; `pulls` (only sources of finished pulls fill it)
+    has columns of `pulls.SCHEMA`, completed by `pulls.conform`. Every line that is in neither is
+    counted: under a reason in `ignored` when it fits the family's grammar but is no registry request,
+    in `malformed` when it fits none, with one example a reason (printable, at most 200 characters).
+    Empty lines are neither.
     """
 
     accesses: pl.DataFrame = field(default_factory=accesses.empty)
@@ -44,9 +56,9 @@ class Format(Protocol):
     """The contract of a format driver."""
 
     name: str
-    summary: str                  # one line for `prewarm formats`
-    tells: frozenset[str]         # of: tag, digest, bytes, seconds, client, user, agent, host
-    finished_pulls: bool          # True: `parse` yields pulls, not accesses
+    summary: str  # one line for `prewarm formats`
+    tells: frozenset[str]  # of: tag, digest, bytes, seconds, client, user, agent, host
+    finished_pulls: bool  # True: `parse` yields pulls, not accesses
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of these lines (0 to 1) that fit this family's grammar."""
@@ -59,3 +71,76 @@ class Format(Protocol):
     def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
         """Parse `lines`: columns `offset` (Int64) and `line` (String, without its newline)."""
         ...
+
+
+def detect(lines: pl.Series) -> Format:
+    """The format that fits most of the first non-empty `lines`, out of all registered ones.
+
+    Raises UnreadableInput when the lines are of a known family that cannot be used, and
+    UnknownFormat, which names the closest formats, when they are of none.
+    """
+    sample = lines.filter(lines.str.strip_chars() != "").head(SAMPLE)
+    formats: list[Format] = [plugins.load(plugins.FORMATS, name) for name in plugins.names(plugins.FORMATS)]
+    shares = {candidate.name: candidate.sniff(sample) for candidate in formats}
+    best = max(formats, key=lambda candidate: shares[candidate.name])
+    if shares[best.name] >= ENOUGH:
+        return best
+    for candidate in formats:
+        if reason := candidate.refuse(sample):
+            raise UnreadableInput(f"{candidate.name}: {reason}")
+    raise UnknownFormat(_no_format(sample, shares))
+
+
+def _no_format(sample: pl.Series, shares: dict[str, float]) -> str:
+    if sample.is_empty():
+        return "no format to detect: there are no lines"
+    closest = sorted(shares, key=lambda name: (-shares[name], name))[:3]
+    fits = ", ".join(f"{name} fits {shares[name]:.0%}" for name in closest)
+    first = printable(sample[0], 60)
+    example = "name one with --format, for example --format combined"
+    return f"no known format fits: of {len(sample)} lines {fits}; the first is {first!r}; {example}"
+
+
+def clean(lines: pl.DataFrame) -> pl.DataFrame:
+    """`lines` without empty ones, carriage returns, leading NULs and a byte order mark."""
+    text = lines["line"].str.strip_chars_end("\r\n").str.strip_chars_start("\0")
+    if len(text) and text[0] and text[0].startswith("\ufeff"):
+        text = text.scatter(0, text[0].removeprefix("\ufeff"))
+    return lines.with_columns(text).filter(pl.col("line").str.contains(r"\S"))
+
+
+def share(fits: pl.Series) -> float:
+    """The share of true values, 0 for none at all."""
+    return int(fits.fill_null(False).sum()) / len(fits) if len(fits) else 0.0
+
+
+def sort_out(frame: pl.DataFrame) -> Parsed:
+    """Split parsed rows into accesses and counts.
+
+    `frame` has columns of `accesses.SCHEMA`, the raw `line`, and two reasons, `ignored` and
+    `malformed`, both null for a row that is an access.
+    """
+    good = frame.filter(pl.col("ignored").is_null() & pl.col("malformed").is_null())
+    ignored, malformed, examples = reasons(frame)
+    return Parsed(accesses.conform(good), None, ignored, malformed, examples)
+
+
+def reasons(frame: pl.DataFrame) -> tuple[dict[str, int], dict[str, int], dict[str, str]]:
+    """How many rows have which reason in `ignored` and in `malformed`, and one example line of each."""
+    counts: dict[str, dict[str, int]] = {}
+    examples: dict[str, str] = {}
+    for column in ("ignored", "malformed"):
+        tally = (
+            frame.filter(pl.col(column).is_not_null())
+            .group_by(column, maintain_order=True)
+            .agg(pl.len(), pl.col("line").first())
+        )
+        counts[column] = dict(tally.select(column, "len").iter_rows())
+        examples |= {reason: printable(line) for reason, line in tally.select(column, "line").iter_rows()}
+    return counts["ignored"], counts["malformed"], examples
+
+
+def printable(text: str, limit: int = EXAMPLE) -> str:
+    """At most `limit` characters of `text`, control characters escaped so that no terminal obeys them."""
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:limit])
+    return shown if len(shown) <= limit else shown[:limit]

@@ -1,0 +1,148 @@
+"""The combined and common access log: Distribution's own (gorilla), nginx, Apache, Varnish.
+
+    host ident user [time] "request" status bytes ["referer" "agent"] [anything]
+
+The stamp has whole seconds; gorilla's is the start of the request, nginx's its end. Of what stands
+after the agent two forms are understood: a forwarded client (`"$http_x_forwarded_for"`) and the
+fields of ingress-nginx (`upstreaminfo`); the rest is tolerated.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from prewarm.logs.formats import Hints, Parsed, clean, fields, requests, share, sort_out
+
+_STAMP = "[%d/%b/%Y:%H:%M:%S %z] "
+_STAMP_LENGTH = len("[24/Nov/2026:01:58:42 +0000] ")
+_FORWARDED = r'^ "([0-9A-Fa-f:.]+)(?:,[^"]*)?"'
+_INGRESS = r"^ [0-9]+ (?P<took>[0-9.]+) \[[^\]]*\] \[[^\]]*\] .* (?P<request>[0-9a-f]{32})$"
+_TIMELESS = r'^\S+ - (?:\S+ )?"(?:GET|HEAD|PUT|POST|PATCH|DELETE) /\S* HTTP/'
+
+
+class Combined:
+    """Combined and common access lines."""
+
+    name = "combined"
+    summary = "combined or common access log: Distribution, nginx, Apache, Varnish, ingress-nginx"
+    tells = frozenset({"tag", "digest", "bytes", "client", "user", "agent"})
+    finished_pulls = False
+
+    def sniff(self, lines: pl.Series) -> float:
+        """The share of access lines."""
+        rows = read(clean(pl.DataFrame({"offset": range(len(lines)), "line": lines})))
+        return share(rows["malformed"].is_null())
+
+    def refuse(self, lines: pl.Series) -> str | None:
+        """Access lines printed without a time, as Harbor's nginx does on a bare stdout."""
+        if share(lines.str.contains(_TIMELESS)) >= 0.5:
+            return (
+                "these access lines carry no time; log through syslog or the container runtime, which add "
+                "one, or put [$time_local] in the log format"
+            )
+        return None
+
+    def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
+        """Accesses of family `access`."""
+        return sort_out(read(clean(lines)))
+
+
+def read(lines: pl.DataFrame) -> pl.DataFrame:
+    """Rows for `sort_out` from clean `lines` (offset, line): every line keeps its row."""
+    quoted = fields.shield_quotes(lines["line"]).str.splitn('"', 7).struct.unnest()
+    rows = lines.hstack(quoted).with_columns(*_split()).unnest("_who", "_what")
+    rows = rows.with_columns(_malformed(), agent=fields.known_unescaped(rows["agent"]))
+    located = requests.locate(_read_rest(rows), host=pl.lit(None, pl.String)).with_columns(_ignored())
+    return located.select(
+        "offset",
+        "line",
+        "timestamp",
+        pl.coalesce("forwarded", fields.known(pl.col("peer"))).alias("client"),
+        fields.known(pl.col("user").str.strip_chars()).alias("user"),
+        "agent",
+        "method",
+        "registry",
+        "repository",
+        "reference",
+        "object",
+        pl.col("status").cast(pl.Int16, strict=False),
+        fields.count(pl.col("bytes")).alias("bytes"),
+        "seconds",
+        "key",
+        pl.lit("access").alias("family"),
+        "ignored",
+        "malformed",
+    )
+
+
+def _split() -> list[pl.Expr]:
+    head = pl.col("field_0")
+    size = pl.col("field_2").str.strip_chars().str.splitn(" ", 3)
+    request = pl.col("field_1").str.splitn(" ", 3)
+    return [
+        head.str.head(-_STAMP_LENGTH)
+        .str.splitn(" ", 3)
+        .struct.rename_fields(["peer", "ident", "user"])
+        .alias("_who"),
+        request.struct.rename_fields(["method", "uri", "protocol"]).alias("_what"),
+        size.struct.field("field_0").alias("status"),
+        size.struct.field("field_1").alias("bytes"),
+        head.str.tail(_STAMP_LENGTH).str.to_datetime(_STAMP, time_unit="us", strict=False).alias("timestamp"),
+        pl.col("field_5").alias("agent"),
+        pl.col("field_6").alias("rest"),
+    ]
+
+
+def _read_rest(rows: pl.DataFrame) -> pl.DataFrame:
+    """`forwarded`, `seconds` and `key` from what stands after the agent, if anything does."""
+    rest = pl.col("rest")
+    if rows.select((rest.str.len_bytes() > 0).any()).item():
+        return (
+            rows.with_columns(
+                rest.str.extract(_FORWARDED, 1).alias("forwarded"),
+                rest.str.extract_groups(_INGRESS).alias("_"),
+            )
+            .unnest("_")
+            .with_columns(
+                pl.col("took").cast(pl.Float64, strict=False).alias("seconds"), pl.col("request").alias("key")
+            )
+        )
+    return rows.with_columns(
+        pl.lit(None, pl.String).alias("forwarded"),
+        pl.lit(None, pl.Float64).alias("seconds"),
+        pl.lit(None, pl.String).alias("key"),
+    )
+
+
+def _ignored() -> pl.Expr:
+    request = pl.col("method").is_in(requests.METHODS) & pl.col("uri").is_not_null()
+    return (
+        pl.when(pl.col("malformed").is_not_null())
+        .then(None)
+        .when(~request)
+        .then(pl.lit("not an HTTP request"))
+        .when(pl.col("object").is_null())
+        .then(pl.lit("outside the registry API"))
+        .alias("ignored")
+    )
+
+
+def _malformed() -> pl.Expr:
+    number = pl.col("bytes").cast(pl.Int64, strict=False).is_not_null() | (pl.col("bytes") == "-")
+    huge = pl.col("bytes").str.contains("^[0-9]{19,}$")  # a number, though none that we can hold
+    shaped = (
+        (pl.col("ident") == "-")
+        & (pl.col("peer") != "")
+        & pl.col("status").cast(pl.Int16, strict=False).is_between(0, 999)
+        & (number | huge)
+    ).fill_null(False)
+    return (
+        pl.when(~shaped)
+        .then(pl.lit("not an access line"))
+        .when(pl.col("timestamp").is_null())
+        .then(pl.lit("a time that is no date"))
+        .alias("malformed")
+    )
+
+
+FORMAT = Combined()

@@ -1,0 +1,183 @@
+"""The application log of CNCF Distribution 2.8 and 3.x, and what `docker logs` mixes with it.
+
+logrus writes `text`, `json` or `logstash` lines; the fields are those of the request context
+(`http.request.*`, `http.response.*`, `auth.user.name`), stamped at completion. One request may take
+several lines ("authorized request", "response completed", one "response completed with error" for
+each error) with one `http.request.id`, and an access line of the combined family beside them. All
+are yielded. Release 3.0.0 does not log that a HEAD of a manifest completed (distribution#4733), so
+that only its "authorized request" tells of it: an access without a status.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from prewarm.logs.formats import Hints, Parsed, clean, combined, fields, ndjson, requests, share, sort_out
+
+_FIELDS = {
+    "time": "time",
+    "msg": "message",
+    "http.request.id": "key",
+    "http.request.method": "method",
+    "http.request.host": "host",
+    "http.request.uri": "uri",
+    "http.request.remoteaddr": "peer",
+    "http.request.useragent": "agent",
+    "http.response.status": "status",
+    "http.response.written": "bytes",
+    "http.response.duration": "took",
+    "http.response.contenttype": "media_type",
+    "auth.user.name": "user",
+}
+_LOGSTASH = {"@timestamp": "time", "message": "message"}  # what release 2.x calls them
+_KEYS = [f" {field}=" for field in _FIELDS]
+_MARKS = ["http.request.", "go.version", "instance.id"]  # what logrus lines of other programs lack
+_TEXT = r"^[A-Za-z@][A-Za-z0-9_.@-]*="
+_TERMINAL = r"^(?:\x1b\[[0-9;]*m)?(?:TRAC|DEBU|INFO|WARN|ERRO|FATA|PANI)(?:\x1b\[[0-9;]*m)?\[[0-9]+\] "
+
+
+class Distribution:
+    """Application lines of Distribution, alone or between its access lines."""
+
+    name = "distribution"
+    summary = "CNCF Distribution 2.8 and 3.x: text, json, logstash, and the mix that docker logs shows"
+    tells = frozenset({"tag", "digest", "bytes", "seconds", "client", "user", "agent", "host"})
+    finished_pulls = False
+
+    def sniff(self, lines: pl.Series) -> float:
+        """The share of application and access lines; 0 when no application line is among them."""
+        rows = clean(pl.DataFrame({"offset": range(len(lines)), "line": lines}))
+        line = rows["line"]
+        logrus = line.str.starts_with("{") | line.str.contains(_TEXT)
+        ours = logrus & line.str.contains_any(_MARKS)
+        if not ours.any():
+            return 0.0
+        access = combined.read(rows.filter(~logrus))["malformed"].is_null().sum()
+        return (int(ours.sum()) + int(access)) / rows.height
+
+    def refuse(self, lines: pl.Series) -> str | None:
+        """Lines written for a terminal: seconds since the start instead of a time."""
+        if share(lines.str.contains(_TERMINAL)) < 0.5:
+            return None
+        return (
+            "these lines were written for a terminal and count seconds since the start, so they have no "
+            "time; run the registry without -t (tty: false)"
+        )
+
+    def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
+        """Accesses of families `app` and `access`."""
+        rows = clean(lines)
+        line = rows["line"]
+        is_json = line.str.starts_with("{")
+        is_text = line.str.contains(_TEXT)
+        parts = [
+            _read_app(_from_json(rows.filter(is_json))),
+            _read_app(_from_text(rows.filter(is_text))),
+            combined.read(rows.filter(~is_json & ~is_text)),
+        ]
+        return sort_out(pl.concat(parts, how="diagonal").sort("offset"))
+
+
+def _read_app(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows for `sort_out` from application lines whose fields are columns of text."""
+    stamped = rows.with_columns(
+        pl.col("time").str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False).alias("timestamp")
+    )
+    refused = pl.col("message").str.starts_with("error authorizing context")  # always answered with a 401
+    status = pl.col("status").cast(pl.Float64, strict=False).cast(pl.Int16, strict=False)
+    return requests.locate(stamped, host=pl.col("host")).select(
+        "offset",
+        "line",
+        "timestamp",
+        fields.address(pl.col("peer")).alias("client"),
+        fields.known(pl.col("user")).alias("user"),
+        fields.known(pl.col("agent")).alias("agent"),
+        "method",
+        "registry",
+        "repository",
+        "reference",
+        "object",
+        pl.coalesce(status, pl.when(refused).then(pl.lit(401, pl.Int16))).alias("status"),
+        fields.count(pl.col("bytes")).alias("bytes"),
+        fields.duration(pl.col("took")).alias("seconds"),
+        fields.known(pl.col("media_type")).alias("media_type"),
+        fields.known(pl.col("key")).alias("key"),
+        pl.lit("app").alias("family"),
+        _ignored().alias("ignored"),
+        _malformed().alias("malformed"),
+    )
+
+
+def _ignored() -> pl.Expr:
+    request = pl.col("uri").is_not_null() & pl.col("method").is_not_null()
+    joinable = pl.col("key").is_not_null() | pl.col("status").is_not_null()
+    return (
+        pl.when(_malformed().is_not_null())
+        .then(None)
+        .when(~request | ~joinable)
+        .then(pl.lit("a message about no request"))
+        .when(pl.col("object").is_null())
+        .then(pl.lit("outside the registry API"))
+    )
+
+
+def _malformed() -> pl.Expr:
+    return (
+        pl.when(pl.col("time").is_null() | pl.col("message").is_null())
+        .then(pl.lit("no application line: time and msg are missing"))
+        .when(pl.col("timestamp").is_null())
+        .then(pl.lit("a time that is not RFC 3339"))
+    )
+
+
+def _from_text(rows: pl.DataFrame) -> pl.DataFrame:
+    """Columns of text from `key=value` lines; values are bare or quoted as Go's `%q` does."""
+    line = (" " + _shield_values(fields.shield_quotes(rows["line"]))).alias("text")
+    binary = pl.DataFrame({"text": line}).with_columns(raw=pl.col("text").cast(pl.Binary))
+    values = binary.select(_value(field).alias(name) for field, name in _FIELDS.items())
+    return rows.hstack(values.select(fields.unescape(column) for column in values))
+
+
+def _value(field: str) -> pl.Expr:
+    """The value of `field`, or null; located by finding, since offsets are bytes and slices are free."""
+    key = f" {field}="
+    start = pl.col("text").str.find(key, literal=True) + len(key)
+    tail = pl.col("raw").bin.slice(start).cast(pl.String, strict=False)
+    quoted = tail.str.starts_with('"')
+    inner = pl.when(quoted).then(start + 1).otherwise(start)
+    opened = pl.col("raw").bin.slice(inner).cast(pl.String, strict=False)
+    end = (
+        pl.when(quoted).then(opened.str.find('"', literal=True)).otherwise(opened.str.find(" ", literal=True))
+    )
+    return pl.col("raw").bin.slice(inner, end.fill_null(opened.str.len_bytes())).cast(pl.String, strict=False)
+
+
+def _shield_values(lines: pl.Series) -> pl.Series:
+    """`=` inside quotes becomes an escape where the quoted text could pass for one of our fields.
+
+    Without it a client whose agent is `x http.request.uri=/v2/…` could forge a request.
+    """
+    pieces = lines.str.split('"')
+    quoted = pieces.list.gather_every(2, 1).list.join(" ")
+    suspects = (" " + quoted).str.contains_any(_KEYS).arg_true()
+    if suspects.is_empty():
+        return lines
+    odd = pl.int_range(pl.len()) % 2 == 1
+    shielded = (
+        pl.when(odd).then(pl.element().str.replace_all("=", r"\x3d", literal=True)).otherwise(pl.element())
+    )
+    return lines.clone().scatter(suspects, pieces.gather(suspects).list.eval(shielded).list.join('"'))
+
+
+def _from_json(rows: pl.DataFrame) -> pl.DataFrame:
+    """Columns of text from JSON lines; a line that is no object gets nulls."""
+    decoded = ndjson.decode(rows["line"], [*_FIELDS, *_LOGSTASH])
+    return rows.hstack(
+        decoded.select(
+            pl.coalesce(field, *(old for old, new in _LOGSTASH.items() if new == name)).alias(name)
+            for field, name in _FIELDS.items()
+        )
+    )
+
+
+FORMAT = Distribution()

@@ -1,0 +1,100 @@
+"""What the fields of a log line mean, whoever wrote it: escapes, addresses, durations, dashes."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+_ESCAPE = re.compile(
+    rb'\\(?:x(?P<byte>[0-9A-Fa-f]{2})|u(?P<short>[0-9A-Fa-f]{4})|U(?P<long>[0-9A-Fa-f]{8})|(?P<plain>["\\abfnrtv]))'
+)
+_PLAIN = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+
+
+def known(value: pl.Expr) -> pl.Expr:
+    """Null where a log writes nothing: an empty field or a dash."""
+    return pl.when((value == "") | (value == "-")).then(None).otherwise(value)
+
+
+def shield_quotes(lines: pl.Series) -> pl.Series:
+    r"""Lines in which every `"` is a delimiter: `\"` becomes `\x22`, and `\\` becomes `\x5c`.
+
+    The two escapes mean the same to `unescape`, so that a line can be split at quotes. Few lines
+    hold an escaped quote; the others are left alone.
+    """
+    escaped = lines.str.contains(r"\"", literal=True).arg_true()
+    if escaped.is_empty():
+        return lines
+    shielded = (
+        lines.gather(escaped)
+        .str.replace_all(r"\\", r"\x5c", literal=True)
+        .str.replace_all(r"\"", r"\x22", literal=True)
+    )
+    return lines.clone().scatter(escaped, shielded)
+
+
+def known_unescaped(values: pl.Series) -> pl.Series:
+    """`unescape`, with null for an empty field or a dash."""
+    return pl.select(known(pl.lit(unescape(values)))).to_series()
+
+
+def unescape(values: pl.Series) -> pl.Series:
+    r"""Decode the escapes of quoted fields; each distinct value with a backslash is decoded once.
+
+    Go's `%q` and gorilla write `\"`, `\\`, `\n`, `\x1b`, `é`; nginx writes `\x22` and `\xC3\xA9`.
+    """
+    escaped = values.filter(values.str.contains("\\", literal=True)).unique()
+    if escaped.is_empty():
+        return values
+    return values.replace(escaped, pl.Series([_decode(value) for value in escaped], dtype=pl.String))
+
+
+def _decode(text: str) -> str:
+    return _ESCAPE.sub(_character, text.encode()).decode(errors="replace")
+
+
+def _character(escape: re.Match[bytes]) -> bytes:
+    if escape["byte"]:
+        return bytes.fromhex(escape["byte"].decode())
+    if escape["plain"]:
+        return _PLAIN.get(escape["plain"], escape["plain"])
+    point = int(escape["short"] or escape["long"], 16)
+    return chr(point if point <= 0x10FFFF else 0xFFFD).encode(errors="replace")
+
+
+def address(peer: pl.Expr) -> pl.Expr:
+    """The client's address without its port, IPv6 without brackets; the first of a forwarded list.
+
+    `10.0.0.7:41822` gives `10.0.0.7`, `[2001:db8::1]:443` gives `2001:db8::1`, `::1` stays.
+    """
+    first = peer.str.splitn(",", 2).struct.field("field_0").str.strip_chars()
+    bracketed = first.str.strip_prefix("[").str.splitn("]", 2).struct.field("field_0")
+    bare = first.str.splitn(":", 2).struct.field("field_0")
+    return known(
+        pl.when(first.str.starts_with("["))
+        .then(bracketed)
+        .when(first.str.count_matches(":", literal=True) == 1)
+        .then(bare)
+        .otherwise(first)
+    )
+
+
+def duration(text: pl.Expr) -> pl.Expr:
+    """Seconds of a Go duration: `974.405µs`, `1.5ms`, `2.3s`, `1m2.5s`, `1h0m0.5s`; null for others."""
+    units = {"ns": 1e9, "µs": 1e6, "μs": 1e6, "us": 1e6, "ms": 1e3, "s": 1.0}  # micro sign, Greek mu
+    small = pl.coalesce(
+        text.str.strip_suffix(unit).cast(pl.Float64, strict=False) / scale for unit, scale in units.items()
+    )
+    minutes = text.str.extract(r"^(?:\d+h)?(\d+)m", 1).cast(pl.Float64, strict=False)
+    hours = text.str.extract(r"^(\d+)h", 1).cast(pl.Float64, strict=False)
+    rest = text.str.extract(r"^(?:\d+h)?(?:\d+m)(\d+(?:\.\d+)?)s$", 1).cast(pl.Float64, strict=False)
+    composite = hours.fill_null(0) * 3600 + minutes * 60 + rest
+    seconds = pl.coalesce(small, composite)
+    return pl.when(seconds.is_finite() & (seconds >= 0)).then(seconds)
+
+
+def count(text: pl.Expr) -> pl.Expr:
+    """A number of bytes; null for `-`, for -1 and for what does not fit 63 bits."""
+    number = text.cast(pl.Int64, strict=False)
+    return pl.when(number >= 0).then(number)
