@@ -13,6 +13,7 @@ import binascii
 import json
 import os
 import re
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,38 +47,50 @@ class Login:
         return "Basic " + base64.b64encode(pair).decode()
 
 
-async def run_helper(name: str, server: str) -> bytes | None:
+async def run_helper(
+    name: str, server: str, path: str | None = None, seconds: float = HELPER_SECONDS
+) -> bytes | None:
     """What `docker-credential-NAME get` prints for `server`; None when it knows no login.
 
-    Raises SettingsError when the program is missing, hangs or fails.
+    `path` is where programs are looked for (default: `$PATH`). Raises SettingsError when the program is
+    missing, hangs for `seconds` or fails.
     """
     program = f"docker-credential-{name}"
     if not _HELPER_NAME.fullmatch(name):
         raise SettingsError(
             f"docker's config.json names the credential helper {name[:40]!r}; expected a word"
         )
-    pipe = asyncio.subprocess.PIPE
-    try:
-        process = await asyncio.create_subprocess_exec(
-            program, "get", stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
-        )
-    except OSError as error:
+    found = shutil.which(program, path=path)
+    if found is None:
         advice = "install it, or remove it from docker's config.json"
-        raise SettingsError(f"the credential helper {program} cannot be run; {advice}") from error
+        raise SettingsError(f"the credential helper {program} cannot be run; {advice}")
     try:
-        async with asyncio.timeout(HELPER_SECONDS):
-            output, _ = await process.communicate(server.encode())
+        async with asyncio.timeout(seconds):
+            status, output = await _talk(found, server)
     except TimeoutError:
-        raise SettingsError(f"{program} gave no login within {HELPER_SECONDS:.0f} seconds") from None
+        raise SettingsError(f"{program} gave no login within {seconds:.0f} seconds") from None
+    except OSError as error:
+        raise SettingsError(f"the credential helper {program} cannot be run: {error.strerror}") from error
+    if status == 0:
+        return output
+    if b"not found" in output:  # "credentials not found in native keychain"
+        return None
+    raise SettingsError(f"{program} failed for {server} with exit status {status}")
+
+
+async def _talk(program: str, server: str) -> tuple[int | None, bytes]:
+    """Exit status and output of `program get`; it does not outlive the caller."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        program, "get", stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        output, _ = await process.communicate(server.encode())
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if process.returncode == 0:
-        return output
-    if b"not found" in output:  # "credentials not found in native keychain"
-        return None
-    raise SettingsError(f"{program} failed for {server} with exit status {process.returncode}")
+    return process.returncode, output
 
 
 class Credentials:
@@ -124,7 +137,9 @@ class Credentials:
 
 
 def _table(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = config.get(name) or {}
+    value = config.get(name)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise SettingsError(f"`{name}` in docker's config.json should be an object")
     return value
