@@ -29,7 +29,12 @@ from prewarm import plugins
 from prewarm.errors import SettingsError, UnknownName, nearest
 
 if TYPE_CHECKING:
+    from prewarm.demand.calendars import Site
+    from prewarm.logs.files import Source
+    from prewarm.pipeline.caches import CacheSpec
+    from prewarm.pipeline.histories import Counting
     from prewarm.warming.caches import Driver
+    from prewarm.warming.registry import Endpoint
 
 T = TypeVar("T")
 
@@ -107,7 +112,7 @@ class CacheSection(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     driver: str = Field(description="mirror, layout, docker")
-    site: str = Field("default", description="the site whose demand this cache serves")
+    site: str | None = Field(None, description="the site whose demand this cache serves; none: all together")
     upstream: str | None = Field(None, description="where it fetches from; none: the image's own registry")
     rewrite: dict[str, str] = Field({}, description="registries to name prefixes on this cache")
     ttl: Duration | None = Field(None, description="how long a fill is kept")
@@ -197,6 +202,79 @@ class Settings(BaseSettings):
     def schedule(self, name: str) -> ScheduleSection:
         """The schedule of that name; UnknownName lists the known ones."""
         return _named("schedule", name, self.schedules)
+
+    def default_site(self) -> Site:
+        """What sites have that nobody declared: PREWARM_TIMEZONE, else UTC."""
+        from prewarm.demand.calendars import Site
+
+        return Site(timezone=self.timezone or "UTC")
+
+    def declared_sites(self) -> dict[str, Site]:
+        """Sites whose clock somebody chose; the others follow `default_site`, with a warning."""
+        from prewarm.demand.calendars import Site
+
+        return {
+            name: Site(name, section.timezone or self.timezone or "UTC", section.holidays)
+            for name, section in self.sites.items()
+            if section.timezone or self.timezone or section.holidays
+        }
+
+    def zone(self, site: str | None) -> str:
+        """The time zone on whose clock a time without one is read."""
+        declared = self.declared_sites().get(site or "")
+        return declared.timezone if declared else self.default_site().timezone
+
+    def counting(self) -> Counting:
+        """What counts as demand."""
+        from prewarm.pipeline.histories import Counting
+
+        return Counting(self.demand.kinds, self.demand.ignore, self.demand.session_gap)
+
+    def source(self, name: str | None, paths: tuple[str, ...] = ()) -> Source:
+        """The source of that name; `paths` replace its own, and then a new name is a new source."""
+        from prewarm.logs.files import Source
+
+        section = self.sources.get(name or "")
+        if section is None and paths:
+            return Source(name or "default", paths, timezone=self.timezone or "UTC")
+        section = section or _named("source", name or "", self.sources)
+        return Source(
+            name or "",
+            paths or section.path,
+            section.site,
+            section.registry,
+            section.rewrite,
+            section.format,
+            section.timezone or self.zone(section.site),
+        )
+
+    def cache_spec(self, name: str) -> CacheSpec:
+        """How the cache of that name is opened and what it may be given."""
+        from prewarm.pipeline.caches import CacheSpec
+        from prewarm.warming.planning import Rules
+
+        section = self.cache(name)
+        return CacheSpec(
+            name,
+            section.driver,
+            section.own,
+            section.site,
+            section.upstream,
+            section.rewrite,
+            section.ttl,
+            Rules(section.always, section.never, section.allow, section.min_clients),
+            section.max_bytes,
+            section.bandwidth,
+        )
+
+    def endpoints(self) -> list[Endpoint]:
+        """The registries that may be contacted."""
+        from prewarm.warming.registry import Endpoint
+
+        return [
+            Endpoint(name, section.url, section.max_concurrency, section.ca_file)
+            for name, section in self.registries.items()
+        ]
 
 
 def load(config: Path | None = None, **flags: object) -> Settings:

@@ -1,1 +1,30 @@
-"""."""
+"""The command line: parse, call the pipeline, render. Data on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import click
+
+from prewarm.cli.caches import caches, formats, models
+from prewarm.cli.demo import demo
+from prewarm.cli.forecast import forecast, rank
+from prewarm.cli.ingest import ingest, pulls
+from prewarm.cli.run import plan, run
+from prewarm.cli.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("prewarm"), prog_name="prewarm", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Has the images that each site pulls in its cache before anyone asks.
+
+    \b
+    prewarm ingest /var/log/registry/*.log    logs become pulls in ./lake
+    prewarm rank --top 10                     what will be pulled in the coming hour
+    prewarm run --cache office --top 20       warm it
+    """
+
+
+for verb in (ingest, pulls, forecast, rank, plan, run, caches, formats, models, serve, demo):
+    cli.add_command(verb)

@@ -1,0 +1,46 @@
+"""`prewarm` and `python -m prewarm`: the one place that turns errors into exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from prewarm.errors import PrewarmError
+
+DONE, REFUSED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def main() -> None:
+    """Run the command line. Exit 0 done, 1 refused (one line says why), 2 usage, 3 partly done."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of `prewarm` called with `arguments`."""
+    from prewarm.cli import cli
+
+    try:
+        code = cli.main(arguments, prog_name="prewarm", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else DONE
+    except click.UsageError as wrong:
+        wrong.show()
+        return USAGE
+    except click.ClickException as refused:
+        refused.show()
+        return REFUSED
+    except PrewarmError as refused:
+        click.echo(f"prewarm: {refused}", err=True)
+        return REFUSED
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (| head): nothing more to say, and no second error at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""`prewarm demo`: the whole story on the shipped sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from prewarm.cli import options, output
+
+
+@click.command()
+@options.common
+def demo(
+    lake: str | None,
+    config: Path | None,
+    timezone: str | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Tell the whole story on a synthetic office: log, ranking, plan, warmed images, and the rivals.
+
+    The top ten goes to stdout, one image a line with its expected pulls; the story to stderr.
+    """
+    from prewarm.demo import story
+
+    told = story.tell(output.console(stderr=True), lake=Path(lake) if lake else None)
+    if as_json:
+        output.print_json(told)
+    else:
+        for image, pulls in told["top"]:
+            click.echo(f"{image}\t{pulls:.1f}")

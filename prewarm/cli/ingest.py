@@ -1,0 +1,203 @@
+"""`prewarm ingest` and `prewarm pulls`: logs in, pulls out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from prewarm.cli import options, output
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from prewarm.logs.files import Source
+    from prewarm.pipeline.ingest import IngestResult
+    from prewarm.settings import Settings
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="PATH…")
+@click.option(
+    "--format", "log_format", default=None, metavar="NAME", help="auto, or one of `prewarm formats`."
+)
+@click.option("--source", metavar="S", help="Name of the source: one of the settings, or a new one.")
+@click.option("--site", metavar="S", help="The site whose clients this log shows.")
+@click.option(
+    "--registry", metavar="HOST", help="The upstream that names belong to; wins over a logged host."
+)
+@click.option("--follow", is_flag=True, help="Keep reading what is appended, until interrupted.")
+@click.option(
+    "--interval",
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Pause between looks when following.",
+)
+@options.common
+def ingest(
+    paths: tuple[str, ...],
+    log_format: str | None,
+    source: str | None,
+    site: str | None,
+    registry: str | None,
+    follow: bool,
+    interval: float,
+    lake: str | None,
+    config: Path | None,
+    timezone: str | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Read logs into the lake, exactly once.
+
+    PATH is a file, a folder, a glob or - for stdin; compressed files are read as they are. Without
+    PATH every source of the settings is read. What was read before is not read again.
+    """
+    settings = options.load(config, assignments, lake=lake, timezone=timezone)
+    chosen = _sources(settings, paths, source, site=site, registry=registry, log_format=log_format)
+    for result in _passes(settings, chosen, follow, interval):
+        for warning in result.warnings:
+            output.warn(warning)
+        if as_json:
+            output.print_json(result.to_dict())
+        else:
+            _show(result)
+        sys.stdout.flush()
+
+
+def _sources(
+    settings: Settings, paths: tuple[str, ...], name: str | None, **flags: str | None
+) -> list[Source]:
+    """The sources to read: those of the settings, or the given paths under the given flags."""
+    changes = {"format": flags["log_format"], "site": flags["site"], "registry": flags["registry"]}
+    given = {key: value for key, value in changes.items() if value is not None}
+    if paths:
+        return [replace(settings.source(name, paths), **given)]
+    names = [name] if name else sorted(settings.sources)
+    if not names:
+        raise click.UsageError(
+            "nothing to read: give a PATH, or a [sources.NAME] with a path in prewarm.toml"
+        )
+    return [replace(settings.source(each), **given) for each in names]
+
+
+def _passes(
+    settings: Settings, sources: list[Source], follow: bool, interval: float
+) -> Iterator[IngestResult]:
+    from prewarm.lake import Lake
+    from prewarm.pipeline.ingest import ingest as read
+
+    while True:
+        with output.progress("reading") as advance:
+            yield read(Lake.open(settings.lake), sources, gap=settings.demand.session_gap, progress=advance)
+        if not follow:
+            return
+        time.sleep(interval)
+
+
+def _show(result: IngestResult) -> None:
+    rows = [
+        (f.path, f.format, f.wrapper, f"{f.lines:,}", f"{f.accesses:,}", f"{f.malformed:,}")
+        for f in result.files
+    ]
+    columns = ("file", "format", "wrapper", "lines", "accesses", "malformed")
+    output.print_table(columns, rows, right=columns[3:])
+    output.console().print(
+        f"{result.lines:,} lines, {result.accesses:,} accesses, {result.pulls:,} pulls, {result.seconds:.1f} s"
+    )
+    for reason, count in {**result.ignored, **_prefixed("malformed: ", result.malformed_reasons)}.items():
+        output.console().print(f"  {count:,} × {output.shown(reason)}", markup=False)
+
+
+def _prefixed(prefix: str, counts: dict[str, int]) -> dict[str, int]:
+    return {prefix + reason: count for reason, count in counts.items()}
+
+
+@click.command()
+@click.option("--since", type=options.TIME, help="First moment; without a zone, the site's clock.")
+@click.option("--until", type=options.TIME, help="Moment after the last.")
+@click.option("--site", metavar="S", help="Only this site.")
+@click.option("--image", metavar="IMAGE", help="Only this image (or all tags of a repository).")
+@click.option("--kind", metavar="KIND", help="check, manifest, layers or local.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "ndjson", "parquet"]),
+    default="table",
+    show_default=True,
+)
+@options.common
+def pulls(
+    since: datetime | None,
+    until: datetime | None,
+    site: str | None,
+    image: str | None,
+    kind: str | None,
+    form: str,
+    lake: str | None,
+    config: Path | None,
+    timezone: str | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Export pulls. Uses of images that were already there are listed only with --kind local."""
+    from prewarm.lake import Lake
+    from prewarm.pipeline.pulls import export
+
+    settings = options.load(config, assignments, lake=lake, timezone=timezone)
+    zone = settings.site(site).timezone
+    frame = export(
+        Lake.open(settings.lake),
+        since=options.aware(since, zone),
+        until=options.aware(until, zone),
+        site=site,
+        image=image,
+        kind=kind,
+    )
+    write = {"table": _as_table, "csv": _as_csv, "ndjson": _as_ndjson, "parquet": _as_parquet}
+    (_as_json if as_json else write[form])(frame)
+
+
+def _as_table(frame: pl.DataFrame) -> None:
+    columns = ("timestamp", "site", "client", "image", "kind", "status", "blobs")
+    output.print_table(columns, frame.select(columns).iter_rows(), right=("blobs",))
+
+
+def _as_json(frame: pl.DataFrame) -> None:
+    """One object, streamed: a lake of millions of pulls is never one string in memory."""
+    sys.stdout.write('{"pulls": [')
+    for number, row in enumerate(frame.iter_rows(named=True)):
+        sys.stdout.write(", " if number else "")
+        sys.stdout.write(_document(row))
+    sys.stdout.write("]}\n")
+
+
+def _as_ndjson(frame: pl.DataFrame) -> None:
+    for row in frame.iter_rows(named=True):
+        sys.stdout.write(_document(row) + "\n")
+
+
+def _document(row: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(row, default=output.plain, ensure_ascii=False)
+
+
+def _as_csv(frame: pl.DataFrame) -> None:
+    import polars as pl
+
+    flat = frame.with_columns(pl.selectors.list().cast(pl.List(pl.String)).list.join(" "))
+    flat.write_csv(sys.stdout.buffer, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+
+
+def _as_parquet(frame: pl.DataFrame) -> None:
+    if sys.stdout.isatty():
+        raise click.UsageError("parquet is binary: redirect it, such as > pulls.parquet")
+    frame.write_parquet(sys.stdout.buffer)

@@ -1,0 +1,53 @@
+"""Every error as RFC 9457 problem details, from one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from prewarm import errors
+
+STATUS: dict[type[errors.PrewarmError], int] = {
+    errors.InvalidReference: 422,
+    errors.SettingsError: 422,
+    errors.UnknownName: 404,
+    errors.NotEnoughHistory: 409,
+    errors.CacheBusy: 409,
+    errors.ForbiddenHost: 403,
+    errors.LakeError: 503,
+    errors.RegistryError: 502,
+}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every refusal of `app` with `application/problem+json`."""
+
+    @app.exception_handler(errors.PrewarmError)
+    async def refused(_: Request, error: errors.PrewarmError) -> JSONResponse:
+        return problem(_status(error), str(error), kind=type(error).__name__)
+
+    @app.exception_handler(HTTPException)
+    async def declined(_: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, str(error.detail), headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:])
+        return problem(422, f"{field}: {first['msg'].removeprefix('Value error, ')}", kind="InvalidParameter")
+
+
+def problem(
+    status: int, detail: str, *, kind: str = "about:blank", headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """One problem document (RFC 9457, section 3)."""
+    document = {"type": kind, "title": detail.partition(":")[0], "status": status, "detail": detail}
+    return JSONResponse(document, status, headers=dict(headers or {}), media_type="application/problem+json")
+
+
+def _status(error: errors.PrewarmError) -> int:
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)

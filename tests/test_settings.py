@@ -1,0 +1,198 @@
+"""Settings: precedence, units, and refusals that name the key and the nearest known one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from prewarm.errors import SettingsError, UnknownName
+from prewarm.settings import DemandSection, load, parse_bytes, parse_duration
+
+EXAMPLE = """
+lake = "./lake"
+[sites.boise]
+timezone = "America/Boise"
+holidays = "US-ID"
+[sources.mirror-log]
+path = "/var/log/registry/*.log*"
+site = "boise"
+registry = "docker.io"
+rewrite = {"dockerhub-proxy/" = "docker.io/", "ghcr-proxy/" = "ghcr.io/"}
+[registries."docker.io"]
+url = "https://registry-1.docker.io"
+max_concurrency = 4
+reserve = 0.3
+[caches.office]
+driver = "mirror"
+url = "http://127.0.0.1:5001"
+upstream = "docker.io"
+rewrite = {"docker.io/" = "dockerhub-proxy/"}
+site = "boise"
+ttl = "168h"
+max_bytes = "200GB"
+bandwidth = "50MB/s"
+always = ["docker.io/library/alpine:3"]
+never = ["*/test-*"]
+allow = ["docker.io/library/*", "docker.io/acme/*"]
+min_clients = 2
+[caches.edge]
+driver = "layout"
+path = "./oci"
+[schedules.morning]
+cache = "office"
+days = "mon-fri"
+ready_by = "07:30"
+covers = "07:30-11:00"
+top = 20
+max_bytes = "40GB"
+objective = "any-pull"
+holdout = 0.1
+[schedules.refresh]
+cron = "*/15 * * * *"
+verb = "refresh"
+cache = "office"
+[demand]
+session_gap = "60s"
+kinds = ["manifest", "layers"]
+ignore = ["harbor-registry-client", "*Trivy*"]
+[costs]
+egress_per_gb = 0.09
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "prewarm.toml"
+    path.write_text(text)
+    return path
+
+
+def refusal(folder: Path, text: str) -> str:
+    with pytest.raises(SettingsError) as refused:
+        load(written(folder, text))
+    return str(refused.value)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither the machine's variables nor a prewarm.toml beside the tests are seen."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("LAKE", "CONFIG", "TIMEZONE", "DEMAND__SESSION_GAP"):
+        monkeypatch.delenv(f"PREWARM_{name}", raising=False)
+
+
+def test_everything_has_a_default() -> None:
+    """Without file, variables and flags there is a lake, and demand is what transfers."""
+    settings = load()
+
+    assert settings.lake == "./lake"
+    assert settings.demand.session_gap == timedelta(seconds=60)
+    assert settings.demand.kinds == ("manifest", "layers")
+
+
+def test_the_documented_example_loads(tmp_path: Path) -> None:
+    """Every key that others rely on is understood, with its units."""
+    settings = load(written(tmp_path, EXAMPLE))
+
+    office = settings.caches["office"]
+    assert office.max_bytes == 200 * 10**9
+    assert office.bandwidth == 50 * 10**6
+    assert office.ttl == timedelta(hours=168)
+    assert office.own == {"url": "http://127.0.0.1:5001"}
+    assert settings.schedules["morning"].max_bytes == 40 * 10**9
+
+
+def test_a_flag_beats_a_variable_beats_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Precedence: flag, variable, file, default."""
+    config = written(tmp_path, 'lake = "from-file"\ntimezone = "Asia/Tokyo"\n[demand]\nsession_gap = "10s"')
+    monkeypatch.setenv("PREWARM_LAKE", "from-variable")
+    monkeypatch.setenv("PREWARM_DEMAND__SESSION_GAP", "90s")
+
+    settings = load(config, lake="from-flag")
+
+    assert settings.lake == "from-flag"
+    assert settings.demand.session_gap == timedelta(seconds=90)
+    assert settings.timezone == "Asia/Tokyo"
+    assert load(config).lake == "from-variable"
+
+
+def test_unknown_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PREWARM_ variable that names no setting stops nothing."""
+    monkeypatch.setenv("PREWARM_TYPO", "1")
+    monkeypatch.setenv("PREWARM_DEMAND__TYPO", "1")
+
+    assert load().demand == DemandSection()
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "near"),
+    [
+        pytest.param('laek = "x"', "'laek'", "'lake'", id="top level"),
+        pytest.param('[sites.boise]\ntimezon = "UTC"', "'sites.boise.timezon'", "'timezone'", id="site"),
+        pytest.param(
+            '[sources.a]\npath = "x"\nregisty = "x"', "'sources.a.registy'", "'registry'", id="source"
+        ),
+        pytest.param(
+            '[caches.o]\ndriver = "layout"\npth = "x"', "'caches.o.pth'", "'path'", id="driver's own"
+        ),
+        pytest.param('[caches.o]\ndriver = "miror"', "'miror'", "'mirror'", id="driver"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_one(
+    tmp_path: Path, text: str, key: str, near: str
+) -> None:
+    """A typo is refused in one line that names the key and what was meant."""
+    message = refusal(tmp_path, text)
+
+    assert key in message
+    assert f"did you mean {near}?" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("lake = ", "no TOML", id="broken file"),
+        pytest.param('[demand]\nsession_gap = "soon"', "examples: 60s", id="duration"),
+        pytest.param(
+            '[caches.o]\ndriver = "layout"\npath = "x"\nmax_bytes = "lots"', "examples: 40GB", id="size"
+        ),
+        pytest.param('[caches.o]\ndriver = "layout"', "caches.o.path", id="missing key of a driver"),
+        pytest.param('[registries."x.io"]\nmax_concurrency = 2', "url", id="missing key"),
+    ],
+)
+def test_an_unusable_value_is_refused_with_an_example(tmp_path: Path, text: str, words: str) -> None:
+    """A wrong value is refused in one line that says what was expected."""
+    assert words in refusal(tmp_path, text)
+
+
+def test_a_config_that_is_named_must_exist(tmp_path: Path) -> None:
+    """--config names a file; the default may be missing."""
+    with pytest.raises(SettingsError, match="no such file"):
+        load(tmp_path / "missing.toml")
+
+
+def test_an_unknown_cache_lists_the_known_ones(tmp_path: Path) -> None:
+    """Asking for a cache that nobody defined says which there are."""
+    settings = load(written(tmp_path, EXAMPLE))
+
+    with pytest.raises(UnknownName, match="did you mean 'office'"):
+        settings.cache("ofice")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("40GB", 40 * 10**9), ("512MiB", 2**29), ("1.5k", 1500), (7, 7), ("50MB/s", 5 * 10**7)],
+)
+def test_sizes(text: object, count: int) -> None:
+    """Decimal and binary units, rates, plain numbers."""
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("60s", 60), ("15m", 900), ("168h", 604800), ("7d", 604800), (5, 5)]
+)
+def test_durations(text: object, seconds: float) -> None:
+    """Seconds, minutes, hours, days, plain numbers."""
+    assert parse_duration(text) == timedelta(seconds=seconds)
