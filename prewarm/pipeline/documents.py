@@ -66,6 +66,11 @@ def to_document(plan: Plan) -> dict[str, Any]:
     }
 
 
+def to_text(plan: Plan) -> str:
+    """The plan as JSON text."""
+    return json.dumps(to_document(plan), ensure_ascii=False)
+
+
 def from_text(text: str | bytes) -> Plan:
     """The plan of a JSON text; raises SettingsError with one line that says what is wrong where."""
     if len(text) > MAX_DOCUMENT:

@@ -2,7 +2,8 @@
 
 The rules, in the order in which they are applied to each candidate:
 
-1. `never` and `allow` decide what may be warmed at all, `min_clients` what is popular enough.
+1. `never` and `allow` decide what may be warmed at all, `min_clients` what is popular enough, and an image
+   of a registry that may not be contacted is barred.
 2. Images that match `always` come first and take none of the N places; the others take a place each, in
    rank order. One that is held keeps its place, so that a second run warms nothing; one that can never be
    warmed (not found, unsupported) gives its place to the next.
@@ -36,6 +37,7 @@ class Candidate:
     blobs: tuple[tuple[str, int], ...] = ()  # (digest, bytes), for shared layers
     held: bool = False  # the cache holds it, fresh
     clients: int | None = None  # distinct clients that pulled it; None: unknown
+    barred: str | None = None  # why this cache cannot serve it at all, in words
     problem: str | None = None  # why it cannot be resolved, in words
     passing: bool = False  # the problem may pass (an upstream that is down): the image keeps its place
 
@@ -154,6 +156,10 @@ class Gate:
         """Whether the operator wants `image` in every plan."""
         return self._always.match(image)
 
+    def named(self, image: str) -> bool:
+        """Whether the operator names `image` in `always` or `allow`, by whatever pattern."""
+        return self.always(image) or (self._allow is not None and self._allow.match(image))
+
     def unranked(self, ranked: Iterable[str]) -> list[str]:
         """Images that the operator named in `always` and the ranking does not have, in his order."""
         known = set(ranked)
@@ -165,6 +171,8 @@ class Gate:
             return "on the cache's never list"
         if self._allow is not None and not self._allow.match(candidate.image):
             return "not on the cache's allow list"
+        if candidate.barred:
+            return candidate.barred
         if self._min_clients <= 1 or self.always(candidate.image):
             return None
         if candidate.clients is None:

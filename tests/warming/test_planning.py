@@ -196,6 +196,14 @@ def test_what_the_rules_refuse_takes_no_place() -> None:
     }
 
 
+def test_an_image_that_this_cache_cannot_serve_is_left_out_with_the_reason() -> None:
+    """Nobody is asked about it, and the next image has its place."""
+    result = made([candidate("a", 1, barred="its registry is not listed"), candidate("b", 2)], Budget(top=1))
+    assert warmed(result) == ["b"]
+    assert why(result) == {"a": "its registry is not listed"}
+    assert not result.skipped[0].failed
+
+
 def test_allow_shuts_out_everything_else() -> None:
     """A list of globs is all that may be warmed."""
     result = made([candidate("a", 1), candidate("b", 2)], rules=Rules(allow=("docker.io/library/a*",)))

@@ -1,0 +1,131 @@
+"""Caches as they are configured: opened for a plan or a run, and checked."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from prewarm import plugins
+from prewarm.errors import PrewarmError, SettingsError
+from prewarm.references import Reference
+from prewarm.warming.caches import Cache, Driver, Finding, Surroundings
+from prewarm.warming.planning import Rules
+
+if TYPE_CHECKING:
+    from prewarm.lake import Lake
+    from prewarm.warming.credentials import Credentials
+    from prewarm.warming.images import Platform
+    from prewarm.warming.registry import Endpoint, Registries
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSpec:
+    """One `[caches.NAME]` of the configuration."""
+
+    name: str
+    driver: str
+    own: Mapping[str, Any] = field(default_factory=dict)  # the driver's own keys, as written
+    site: str | None = None  # whose demand it serves; None: all sites together
+    upstream: str | None = None  # where it fetches from; None: the image's own registry
+    rewrite: Mapping[str, str] = field(default_factory=dict)
+    ttl: timedelta | None = None  # how long a fill is kept; None: until it is replaced
+    rules: Rules = field(default_factory=Rules)
+    max_bytes: int | None = None  # most bytes that one plan may add, when the plan says nothing
+    bandwidth: int | None = None  # bytes per second that warming may use
+    platforms: tuple[Platform, ...] = ()  # (): those that the site's clients have shown
+
+
+def barred(spec: CacheSpec, listed: Iterable[str], reference: Reference) -> str | None:
+    """Why this cache cannot serve an image of that name at all, in words; None when it can.
+
+    Only listed registries are contacted, and a cache with an upstream has what that has.
+    """
+    if any(reference.name.startswith(prefix) for prefix in spec.rewrite):
+        return None
+    registry = reference.registry
+    if spec.upstream is not None:
+        if registry in (spec.upstream, urlsplit(str(spec.own.get("url", ""))).netloc):
+            return None
+        return f"{registry} does not come through this cache, whose upstream is {spec.upstream}"
+    if registry in listed:
+        return None
+    return f'its registry is not listed; [registries."{registry}"] with a url would allow it'
+
+
+@asynccontextmanager
+async def opened(
+    spec: CacheSpec,
+    endpoints: Iterable[Endpoint],
+    *,
+    folder: Path = Path(),
+    platforms: tuple[Platform, ...] = (),
+    credentials: Credentials | None = None,
+) -> AsyncIterator[Cache]:
+    """The cache, ready to be asked; `folder` is where its driver may keep state.
+
+    Raises UnknownName for a driver that is not installed, SettingsError for keys that it refuses.
+    """
+    from prewarm.warming.registry import Registries
+
+    driver: Driver = plugins.load(plugins.CACHES, spec.driver)
+    config = _configured(driver, spec)
+    async with Registries(endpoints, credentials) as registries:
+        surroundings = _surroundings(spec, registries, folder, spec.platforms or platforms)
+        async with driver.open(config, surroundings) as cache:
+            yield cache
+
+
+def check(spec: CacheSpec, endpoints: Iterable[Endpoint]) -> list[Finding]:
+    """What a person should know of a cache: is it reachable, does it let us in, is there room?
+
+    What goes wrong is a finding, never an exception, save for settings that cannot be used.
+    """
+    return asyncio.run(_check(spec, tuple(endpoints)))
+
+
+async def _check(spec: CacheSpec, endpoints: tuple[Endpoint, ...]) -> list[Finding]:
+    try:
+        async with opened(spec, endpoints) as cache:
+            return await cache.check()
+    except SettingsError:
+        raise
+    except PrewarmError as refused:
+        return [Finding("reachable", False, str(refused))]
+
+
+def state_folder(lake: Lake) -> Path:
+    """Where locks and drivers' state are kept: in the lake, or where temporary files go when it has a URL."""
+    if "://" not in lake.root:
+        return Path(lake.root)
+    return Path(tempfile.gettempdir()) / f"prewarm-{quote(lake.root, safe='')[-100:]}"
+
+
+def _configured(driver: Driver, spec: CacheSpec) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return driver.config.model_validate(dict(spec.own))
+    except ValidationError as refused:
+        problem = refused.errors(include_url=False, include_context=False, include_input=False)[0]
+        key = ".".join(["caches", spec.name, *(str(part) for part in problem["loc"])])
+        raise SettingsError(f"{key}: {problem['msg']} (driver {spec.driver})") from None
+
+
+def _surroundings(
+    spec: CacheSpec, registries: Registries, folder: Path, platforms: tuple[Platform, ...]
+) -> Surroundings:
+    return Surroundings(
+        name=spec.name,
+        registries=registries,
+        upstream=spec.upstream,
+        rewrite=dict(spec.rewrite),
+        platforms=platforms,
+        folder=folder / "caches" / quote(spec.name, safe=""),
+    )

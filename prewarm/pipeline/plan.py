@@ -1,0 +1,323 @@
+"""The verb `plan`: a ranking, what the cache holds and the operator's limits become a plan."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from prewarm.demand.calendars import Site
+from prewarm.demand.selection import image_column
+from prewarm.errors import (
+    ForbiddenHost,
+    InvalidReference,
+    NotEnoughHistory,
+    NotFound,
+    PrewarmError,
+    SettingsError,
+    UnknownName,
+    UnsupportedImage,
+)
+from prewarm.pipeline.caches import CacheSpec, barred, opened, state_folder
+from prewarm.pipeline.catalogue import record_images
+from prewarm.pipeline.documents import MAX_DOCUMENT, from_text, to_document, to_text
+from prewarm.pipeline.histories import DEMAND, WEEKS, Counting
+from prewarm.references import Reference
+from prewarm.warming import planning
+from prewarm.warming.images import Image, Platform
+from prewarm.warming.planning import Budget, Candidate, Gate, Plan
+
+if TYPE_CHECKING:
+    from prewarm.lake import Lake
+    from prewarm.warming.caches import Cache
+    from prewarm.warming.contacts import Endpoint
+
+MAX_CANDIDATES = 10_000  # of one ranking
+AT_ONCE = 8  # images that are asked about
+MAX_PLATFORMS = 4
+LASTING = (NotFound, UnsupportedImage, InvalidReference, ForbiddenHost)  # no later moment makes these good
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a plan is asked for: the demand of `[at, at + hours)`, within a budget."""
+
+    at: datetime
+    hours: int = 1
+    budget: Budget = field(default_factory=Budget)
+    objective: str = "pulls"
+    model: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """How demand is read from the lake: the sites' clocks, and what counts."""
+
+    sites: Mapping[str, Site] = field(default_factory=dict)
+    default: Site | None = None  # the clock of sites that nobody declared
+    counting: Counting = DEMAND
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A plan, with what was learnt while it was made."""
+
+    plan: Plan
+    missing: Mapping[str, Image] = field(default_factory=dict)  # resolved, and not held
+    warnings: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """What `prewarm plan --json` prints."""
+        return {**to_document(self.plan), "warnings": list(self.warnings)}
+
+
+async def plan(
+    lake: Lake,
+    spec: CacheSpec,
+    endpoints: Sequence[Endpoint],
+    request: Request,
+    *,
+    now: datetime,
+    demand: Demand | None = None,
+) -> Planned:
+    """Plan what `spec` should hold for the hours that `request` names, and keep the plan in the lake.
+
+    The cache is asked what it holds of the images that come into question; nothing is transferred.
+    Raises NotEnoughHistory when the lake has nothing to learn from and `always` names no image, and
+    UnknownName for a site or model that is not there.
+    """
+    platforms = await asyncio.to_thread(platforms_seen, lake, spec.site)
+    async with opened(spec, endpoints, folder=state_folder(lake), platforms=platforms) as cache:
+        return await plan_with(cache, lake, spec, endpoints, request, now=now, demand=demand or Demand())
+
+
+async def plan_with(
+    cache: Cache,
+    lake: Lake,
+    spec: CacheSpec,
+    endpoints: Sequence[Endpoint],
+    request: Request,
+    *,
+    now: datetime,
+    demand: Demand,
+) -> Planned:
+    """As `plan`, with a cache that is open."""
+    listed = frozenset(endpoint.registry for endpoint in endpoints)
+    ranked, model, warnings = await asyncio.to_thread(_ranked, lake, spec, request, demand, listed)
+    asked = await _ask(cache, ranked, spec, request.budget.top)
+    budget = request.budget
+    if budget.max_bytes is None:
+        budget = replace(budget, max_bytes=spec.max_bytes)
+    decided = planning.plan(
+        [known.candidate for known in asked],
+        budget.within(spec.bandwidth, now),
+        spec.rules,
+        id=f"p{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+        cache=spec.name,
+        site=spec.site,
+        created_at=now,
+        window=(request.at, request.at + timedelta(hours=request.hours)),
+        model=model,
+        objective=request.objective,
+        clock=_clock(spec, demand).zone,
+    )
+    images = {known.candidate.image: known.image for known in asked if known.image is not None}
+    await asyncio.to_thread(_keep, lake, decided, list(images.values()), now)
+    wanted = {warm.image for warm in decided.warms}
+    missing = {name: image for name, image in images.items() if name in wanted}
+    return Planned(decided, missing, tuple(warnings))
+
+
+def find(lake: Lake, name: str) -> Plan:
+    """The plan in the file `name`, else the one that the lake keeps under this id.
+
+    Raises UnknownName, or SettingsError for a file that holds no plan.
+    """
+    path = Path(name)
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return from_text(file.read(MAX_DOCUMENT + 1))
+    except OSError as refused:
+        raise SettingsError(f"{name} cannot be read: {refused.strerror}") from None
+    kept = lake.read("plans", pl.col("id") == name, columns=["document"])
+    if kept.is_empty():
+        recent = lake.read("plans", columns=["id", "created_at"]).sort("created_at").tail(5)
+        raise UnknownName("plan", name, recent["id"].to_list())
+    return from_text(kept["document"][-1])
+
+
+def platforms_seen(lake: Lake, site: str | None) -> tuple[Platform, ...]:
+    """The platforms that clients name in their agents, the most frequent first; () when none does.
+
+    A Docker engine says `docker/20.10.24 go/go1.19.8 … os/linux arch/amd64 …`.
+    """
+    agents = lake.scan("pulls").filter(pl.lit(True) if site is None else pl.col("site") == site)
+    found = (
+        agents.select(
+            pl.col("agent").str.extract(r"\bos/([a-z0-9]+)").alias("os"),
+            pl.col("agent").str.extract(r"\barch/([a-z0-9]+)").alias("architecture"),
+        )
+        .drop_nulls()
+        .group_by("os", "architecture")
+        .len()
+        .sort("len", "os", "architecture", descending=[True, False, False])
+        .head(MAX_PLATFORMS)
+        .collect()
+    )
+    return tuple(Platform(os, architecture) for os, architecture, _ in found.iter_rows())
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A candidate and, when it could be resolved, its image."""
+
+    candidate: Candidate
+    image: Image | None = None
+
+
+def _ranked(
+    lake: Lake, spec: CacheSpec, request: Request, demand: Demand, listed: frozenset[str]
+) -> tuple[list[Candidate], str, list[str]]:
+    """Candidates in the order in which they are considered, the model's name, and warnings."""
+    from prewarm.pipeline.forecast import rank
+
+    gate, top = Gate(spec.rules), request.budget.top
+    # Rules and deleted tags take candidates away: look further than the places that there are.
+    reach = MAX_CANDIDATES if top is None else min(4 * max(top, 1) + 100, MAX_CANDIDATES)
+    candidates: list[Candidate] = []
+    model, warnings = "", []
+    try:
+        found = rank(
+            lake,
+            demand.sites,
+            [request.at],
+            request.hours,
+            reach,
+            spec.site,
+            request.objective,
+            request.model,
+            default=demand.default,
+            counting=demand.counting,
+        )
+        model, warnings = found.model, list(found.warnings)
+        candidates = [
+            Candidate(each.image, each.rank, each.mean, each.probability, each.score, bytes=each.bytes)
+            for each in found.ranking
+            if each.mean > 0
+        ]
+    except NotEnoughHistory as nothing:
+        if not gate.unranked(()):
+            raise
+        warnings.append(f"{nothing}; the plan has the operator's images only")
+    named = gate.unranked(candidate.image for candidate in candidates)
+    candidates += [Candidate(image, 0, 0.0, 0.0, 0.0) for image in named]
+    clients = _clients(lake, spec, request.at) if spec.rules.min_clients > 1 else {}
+    judged = [_judged(candidate, spec, gate, listed, clients) for candidate in candidates]
+    return planning.in_order(judged, gate), model, warnings
+
+
+def _judged(
+    candidate: Candidate, spec: CacheSpec, gate: Gate, listed: frozenset[str], clients: Mapping[str, int]
+) -> Candidate:
+    """The candidate with what can be said of it before anyone is asked."""
+    try:
+        reference = Reference.parse(candidate.image)
+    except InvalidReference as invalid:
+        return replace(candidate, barred=str(invalid))
+    named = spec.upstream is None and gate.named(candidate.image)
+    reason = None if named else barred(spec, listed, reference)
+    return replace(candidate, barred=reason, clients=clients.get(candidate.image))
+
+
+async def _ask(
+    cache: Cache, candidates: Sequence[Candidate], spec: CacheSpec, top: int | None
+) -> list[_Asked]:
+    """Ask the cache about the candidates that may come into the plan, in waves until all places are taken.
+
+    Those beyond are left out: a plan does not list the whole ranking.
+    """
+    gate = Gate(spec.rules)
+    places = asyncio.Semaphore(AT_ONCE)
+    asked: list[_Asked] = []
+    taken, rest = 0, list(candidates)
+    while rest and (top is None or taken < top or gate.always(rest[0].image)):
+        wave, rest = _wave(rest, gate, None if top is None else top - taken)
+        answers = await asyncio.gather(*(_ask_one(cache, candidate, gate, places) for candidate in wave))
+        asked += answers
+        taken += sum(_takes_place(known.candidate, gate) for known in answers)
+    return asked
+
+
+def _wave(rest: list[Candidate], gate: Gate, room: int | None) -> tuple[list[Candidate], list[Candidate]]:
+    """The next candidates, up to the one that may fill the last of `room` places, and the others."""
+    taken = 0
+    for count, candidate in enumerate(rest):
+        if taken == room and not gate.always(candidate.image):
+            return rest[:count], rest[count:]
+        taken += _takes_place(candidate, gate)
+    return rest, []
+
+
+def _takes_place(candidate: Candidate, gate: Gate) -> bool:
+    if gate.always(candidate.image) or gate.refusal(candidate):
+        return False
+    return planning.takes_place(candidate)
+
+
+async def _ask_one(cache: Cache, candidate: Candidate, gate: Gate, places: asyncio.Semaphore) -> _Asked:
+    if gate.refusal(candidate):
+        return _Asked(candidate)
+    async with places:
+        try:
+            image = await cache.resolve(Reference.parse(candidate.image))
+            held = await cache.holds(image)
+        except PrewarmError as refused:
+            passing = not isinstance(refused, LASTING)
+            return _Asked(replace(candidate, problem=str(refused), passing=passing))
+    blobs = tuple((blob.digest, blob.size) for blob in image.blobs)
+    known = replace(
+        candidate,
+        digest=image.digest or None,
+        bytes=image.bytes if blobs else candidate.bytes,
+        blobs=blobs,
+        held=held,
+    )
+    return _Asked(known, image)
+
+
+def _clients(lake: Lake, spec: CacheSpec, at: datetime) -> dict[str, int]:
+    """Distinct clients by image, over the weeks that forecasts look back."""
+    here = pl.lit(True) if spec.site is None else pl.col("site") == spec.site
+    counted = (
+        lake.scan("pulls")
+        .filter(here, pl.col("timestamp") >= at - timedelta(weeks=WEEKS), pl.col("client").is_not_null())
+        .group_by(image_column())
+        .agg(pl.col("client").n_unique())
+        .drop_nulls("image")
+        .collect()
+    )
+    return dict(counted.iter_rows())
+
+
+def _clock(spec: CacheSpec, demand: Demand) -> Site:
+    return demand.sites.get(spec.site or "") or demand.default or Site()
+
+
+def _keep(lake: Lake, plan: Plan, images: Iterable[Image], now: datetime) -> None:
+    """Plan and catalogue into the lake."""
+    record_images(lake, images, now)
+    row = {
+        "id": plan.id,
+        "created_at": plan.created_at,
+        "cache": plan.cache,
+        "site": plan.site,
+        "document": to_text(plan),
+    }
+    lake.append("plans", pl.DataFrame([row]))

@@ -1,0 +1,202 @@
+"""The verb `run`: a plan is executed under its cache's lock, and its outcomes are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from prewarm.errors import SettingsError
+from prewarm.lake import OUTCOMES, WARMED
+from prewarm.pipeline.caches import CacheSpec, opened, state_folder
+from prewarm.pipeline.plan import Demand, Planned, Request, plan_with, platforms_seen
+from prewarm.warming.executor import Event, Outcome, Run, execute, lock
+from prewarm.warming.planning import Plan
+
+if TYPE_CHECKING:
+    from prewarm.lake import Lake
+    from prewarm.warming.caches import Cache
+    from prewarm.warming.contacts import Endpoint
+    from prewarm.warming.images import Image
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """An executed plan."""
+
+    id: str
+    plan: Plan
+    run: Run
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """`done`, `partly` or `failed`."""
+        return self.run.state
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """One per candidate of the plan, in rank order."""
+        return self.run.outcomes
+
+    @property
+    def totals(self) -> Mapping[str, int | float]:
+        """Images per state, `bytes` transferred and `seconds` of wall time."""
+        return self.run.totals
+
+    def document(self) -> dict[str, Any]:
+        """What `prewarm run --json` prints."""
+        return {
+            "id": self.id,
+            "plan": self.plan.id,
+            "cache": self.plan.cache,
+            "state": self.state,
+            "started_at": _stamp(self.run.started_at),
+            "finished_at": _stamp(self.run.finished_at),
+            "outcomes": [_outcome_document(outcome) for outcome in self.outcomes],
+            "totals": dict(self.totals),
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How a run goes about it."""
+
+    concurrency: int = 3  # images at once
+    clock: Callable[[], datetime] = utc_now
+    stop: asyncio.Event | None = None  # set: end now, with what is done
+    on_plan: Callable[[Plan], None] = lambda plan: None
+    on_event: Callable[[Event], None] = lambda event: None
+
+
+async def run(
+    lake: Lake,
+    spec: CacheSpec,
+    endpoints: Sequence[Endpoint],
+    work: Plan | Request,
+    *,
+    demand: Demand | None = None,
+    conduct: Conduct | None = None,
+) -> RunResult:
+    """Execute a plan, or make one and execute it; outcomes are kept in the lake, once.
+
+    The run ends at the plan's `ready_by`, if it has one. Raises CacheBusy when another run holds the cache,
+    SettingsError for a plan of another cache, and as `plan` does.
+    """
+    conduct = conduct or Conduct()
+    if isinstance(work, Plan) and work.cache != spec.name:
+        raise SettingsError(f"plan {work.id} is for cache {work.cache!r}, not for {spec.name!r}")
+    platforms = await asyncio.to_thread(platforms_seen, lake, spec.site)
+    folder = state_folder(lake)
+    with lock(folder / "locks", spec.name, conduct.clock()):
+        async with opened(spec, endpoints, folder=folder, platforms=platforms) as cache:
+            planned = await _planned(cache, lake, spec, endpoints, work, demand or Demand(), conduct)
+            conduct.on_plan(planned.plan)
+            done = await _execute(cache, planned, conduct)
+            result = RunResult(_id(done), planned.plan, done, planned.warnings)
+            await asyncio.to_thread(_keep, lake, spec, result)
+    return result
+
+
+@contextmanager
+def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Within, SIGINT and SIGTERM set `stop` instead of ending the process. For the main thread."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def _planned(
+    cache: Cache,
+    lake: Lake,
+    spec: CacheSpec,
+    endpoints: Sequence[Endpoint],
+    work: Plan | Request,
+    demand: Demand,
+    conduct: Conduct,
+) -> Planned:
+    if isinstance(work, Plan):
+        return Planned(work)
+    return await plan_with(cache, lake, spec, endpoints, work, now=conduct.clock(), demand=demand)
+
+
+async def _execute(cache: Cache, planned: Planned, conduct: Conduct) -> Run:
+    known: Mapping[str, Image] = planned.missing
+    return await execute(
+        planned.plan,
+        cache,
+        clock=conduct.clock,
+        concurrency=conduct.concurrency,
+        deadline=planned.plan.budget.ready_by,
+        stop=conduct.stop,
+        known=known,
+        on_event=conduct.on_event,
+    )
+
+
+def _id(run: Run) -> str:
+    return f"r{run.started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def _keep(lake: Lake, spec: CacheSpec, result: RunResult) -> None:
+    """Outcomes, and what the cache holds since, into the lake."""
+    if not result.outcomes:
+        return
+    shared = {"run": result.id, "plan": result.plan.id, "cache": spec.name, "driver": spec.driver}
+    rows = [{**shared, "site": spec.site, **_outcome_row(outcome)} for outcome in result.outcomes]
+    lake.append("outcomes", pl.DataFrame(rows, schema=dict(OUTCOMES)))
+    filled = [_fill(outcome, spec) for outcome in result.outcomes if outcome.state == "warmed"]
+    if filled:
+        lake.append("warmed", pl.DataFrame(filled, schema=dict(WARMED)))
+
+
+def _outcome_row(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "image": outcome.image,
+        "digest": outcome.digest,
+        "state": outcome.state,
+        "bytes": outcome.bytes,
+        "seconds": outcome.seconds,
+        "attempts": outcome.attempts,
+        "error": outcome.error,
+        "started_at": outcome.started_at,
+        "finished_at": outcome.finished_at,
+    }
+
+
+def _outcome_document(outcome: Outcome) -> dict[str, Any]:
+    times = {"started_at": _stamp(outcome.started_at), "finished_at": _stamp(outcome.finished_at)}
+    return {**_outcome_row(outcome), "note": outcome.note, **times}
+
+
+def _fill(outcome: Outcome, spec: CacheSpec) -> dict[str, Any]:
+    filled = outcome.finished_at
+    return {
+        "cache": spec.name,
+        "image": outcome.image,
+        "digest": outcome.digest,
+        "bytes": outcome.bytes,
+        "filled_at": filled,
+        "expires_at": filled + spec.ttl if filled and spec.ttl else None,
+    }
+
+
+def _stamp(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
