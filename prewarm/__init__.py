@@ -1,1 +1,49 @@
-"""Reads registry logs, forecasts pulls, warms caches."""
+"""Reads registry logs, forecasts pulls, warms caches.
+
+In a notebook:
+
+    import prewarm
+
+    lake = prewarm.open("./lake", timezone="America/Boise")
+    demand = lake.demand()                              # unique_id, ds, y
+    tomorrow = prewarm.forecast(demand, h=24, level=[90])
+    prewarm.plots.rhythm(demand, lake.site())
+
+Names are loaded when they are first used (PEP 562), so that `import prewarm` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prewarm import plots
+    from prewarm.demand.calendars import Site
+    from prewarm.pipeline.analysis import Study, forecast, open, rank
+
+    __version__: str
+
+__all__ = ["Site", "Study", "__version__", "forecast", "open", "plots", "rank"]
+
+_HOMES = {
+    "Site": "prewarm.demand.calendars",
+    "Study": "prewarm.pipeline.analysis",
+    "forecast": "prewarm.pipeline.analysis",
+    "open": "prewarm.pipeline.analysis",
+    "rank": "prewarm.pipeline.analysis",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name == "plots":
+        return import_module("prewarm.plots")
+    if name == "__version__":
+        return import_module("importlib.metadata").version("prewarm")
+    raise AttributeError(f"module 'prewarm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,132 @@
+"""Figures: one function each, for notebooks, the page and reports alike.
+
+They take frames and grids, and return a matplotlib Figure that nothing else holds: show it, save it
+(`figure.savefig("rhythm.png")`), or put it into a page. Matplotlib comes with `prewarm[notebooks]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prewarm.demand import patterns
+from prewarm.demand.frames import history
+from prewarm.errors import UnknownName
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from prewarm.demand.calendars import Site
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_INK, _ACCENT = "#1f3b57", "#d1603d"
+
+
+def rhythm(df: pd.DataFrame, site: Site | None = None, image: str | None = None) -> Figure:
+    """Heat map of the mean pulls an hour, weekday x hour of day on the site's clock.
+
+    `df` is a long frame `unique_id, ds, y`; `image` picks one of its `unique_id`.
+    """
+    grid = history(df, site)
+    _known(grid.images, image)
+    figure, axes = _figure(9, 3.2, f"When {image or 'the site'} is pulled")
+    table = patterns.rhythm(grid, image)
+    drawn = axes.imshow(table, aspect="auto", cmap="YlOrBr", vmin=0)
+    axes.set_yticks(range(7), WEEKDAYS)
+    axes.set_xticks(range(0, 24, 2), [f"{hour:02}" for hour in range(0, 24, 2)])
+    axes.set_xlabel(f"hour of day, {grid.site.timezone}")
+    figure.colorbar(drawn, ax=axes, label="pulls an hour")
+    return figure
+
+
+def top(ranking: pd.DataFrame, n: int = 10) -> Figure:
+    """Bars of the first `n` rows of a ranking (`image` or `unique_id`, `mean`), best on top."""
+    rows = ranking.head(n).iloc[::-1]
+    names = rows["unique_id" if "unique_id" in rows.columns else "image"].map(_short)
+    figure, axes = _figure(8, 0.6 + 0.34 * max(len(rows), 1), "Expected pulls")
+    axes.barh(range(len(rows)), rows["mean"], color=_INK)
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_xlabel("pulls in the window")
+    return figure
+
+
+def band(df: pd.DataFrame, forecasts: pd.DataFrame, unique_id: str, level: int = 90) -> Figure:
+    """The last week of one image, its forecast, and the interval that holds `level` percent.
+
+    `forecasts` is what `prewarm.forecast` returns, with the columns `<model>-lo-<level>` and `-hi-`.
+    """
+    _known(tuple(df["unique_id"].unique()), unique_id)
+    past = df[df["unique_id"] == unique_id].sort_values("ds").tail(168)
+    ahead = forecasts[forecasts["unique_id"] == unique_id].sort_values("ds")
+    model = next(str(name)[: -len(f"-lo-{level}")] for name in ahead.columns if f"-lo-{level}" in str(name))
+    figure, axes = _figure(9, 3.2, _short(unique_id))
+    axes.step(past["ds"], past["y"], where="post", color=_INK, label="pulled")
+    axes.step(ahead["ds"], ahead[model], where="post", color=_ACCENT, label=model)
+    axes.fill_between(
+        ahead["ds"],
+        ahead[f"{model}-lo-{level}"],
+        ahead[f"{model}-hi-{level}"],
+        step="post",
+        color=_ACCENT,
+        alpha=0.2,
+        label=f"{level} %",
+    )
+    axes.set_ylabel("pulls an hour")
+    axes.legend(frameon=False, ncols=3)
+    figure.autofmt_xdate()
+    return figure
+
+
+def concentration(df: pd.DataFrame) -> Figure:
+    """Share of all pulls that the busiest images have, from one to all of them (log axis)."""
+    share = patterns.concentration(history(df))
+    figure, axes = _figure(6, 3.2, "How few images carry the registry")
+    axes.plot(np.arange(1, len(share) + 1), 100 * share, color=_INK)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 102)
+    axes.set_xlabel("busiest images")
+    axes.set_ylabel("% of pulls")
+    return figure
+
+
+def churn(df: pd.DataFrame, top: int = 10) -> Figure:
+    """Day by day: the share of pulls that went to images never seen before, and of the top that stayed."""
+    told = patterns.churn(history(df), top)
+    figure, axes = _figure(9, 3.2, "What changes from day to day")
+    days = np.arange(2, len(told.kept) + 2)
+    axes.bar(days, 100 * told.new_share, color=_ACCENT, label="% of pulls that were of new images")
+    axes.plot(days, 100 * told.kept, color=_INK, label=f"% of the top {top} that stayed from the day before")
+    axes.set_ylim(0, 102)
+    axes.set_xlabel("day")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    """An empty figure of our looks, outside pyplot's global state."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'figures need matplotlib; install it with: pip install "prewarm[notebooks]"'
+        ) from error
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes: Any = figure.add_subplot()
+    axes.set_title(title, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _short(image: str) -> str:
+    """The familiar form: `nginx:1.25` for docker.io/library/nginx:1.25."""
+    return image.removeprefix("docker.io/").removeprefix("library/")
+
+
+def _known(images: Sequence[str], image: str | None) -> None:
+    if image is not None and image not in images:
+        raise UnknownName("image", image, list(images)[:10])
