@@ -33,6 +33,7 @@ WIRE: Mapping[type[BaseException], tuple[type[RegistryError], str]] = {
     aiohttp.NonHttpUrlClientError: (RegistryError, "it pointed to an address that is not http(s)"),
     aiohttp.RedirectClientError: (RegistryError, "it redirected to an address that is no http(s) URL"),
     aiohttp.ClientResponseError: (Unavailable, "its answer is not HTTP"),
+    aiohttp.ClientError: (Unavailable, "the request failed"),
     TimeoutError: (Unavailable, "the answer took too long"),
     OSError: (Unavailable, "its name does not resolve"),  # of the look-up before a connection
 }
@@ -58,11 +59,8 @@ def translated(registry: str) -> Iterator[None]:
 
 
 def of_exception(error: BaseException) -> tuple[type[RegistryError], str]:
-    """The row of WIRE for this exception; KeyError when it is none of aiohttp's."""
-    for ancestor in type(error).__mro__:
-        if ancestor in WIRE:
-            return WIRE[ancestor]
-    raise KeyError(type(error).__name__)
+    """The row of WIRE for this exception of aiohttp's client, or of the system."""
+    return WIRE[next(ancestor for ancestor in type(error).__mro__ if ancestor in WIRE)]
 
 
 def of_status(

@@ -89,7 +89,13 @@ class Authorizer:
             current = self.header(repository)
             if current is not None and current != refused:
                 return current
-            self._passes[repository] = fresh = await self._answer(repository, challenges)
+            fresh = await self._answer(repository, challenges)
+            if fresh.header == refused:  # a password does not become right by repetition
+                registry = self._endpoint.registry
+                raise Unauthorized(
+                    f"registry {registry} refuses the login; `docker login {registry}`", status=401
+                )
+            self._passes[repository] = fresh
             return fresh.header
 
     async def _answer(self, repository: str, challenges: list[Challenge]) -> _Pass:
