@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from prewarm.logs.files import Source
     from prewarm.pipeline.caches import CacheSpec
     from prewarm.pipeline.histories import Counting
+    from prewarm.pipeline.schedules import When
     from prewarm.warming.caches import Driver
     from prewarm.warming.registry import Endpoint
 
@@ -266,6 +267,23 @@ class Settings(BaseSettings):
             section.max_bytes,
             section.bandwidth,
         )
+
+    def when(self, name: str) -> tuple[When, Site]:
+        """When the schedule of that name warms, and on whose clock."""
+        from prewarm.pipeline.schedules import When
+        from prewarm.warming.planning import Budget
+
+        section = self.schedule(name)
+        if section.verb != "run" or section.covers is None:
+            raise SettingsError(
+                f"schedules.{name}: only a schedule with covers (07:30-11:00) can be run so far"
+            )
+        if section.holdout:
+            raise SettingsError(f"schedules.{name}.holdout: withholding is not available yet; expected 0")
+        budget = Budget(section.top, section.max_bytes)
+        when = When(name, section.days, section.covers, budget, section.ready_by, section.objective)
+        site = self.declared_sites().get(self.cache(section.cache).site or "", self.default_site())
+        return when, site
 
     def endpoints(self) -> list[Endpoint]:
         """The registries that may be contacted."""

@@ -109,9 +109,8 @@ def _show(result: IngestResult) -> None:
     ]
     columns = ("file", "format", "wrapper", "lines", "accesses", "malformed")
     output.print_table(columns, rows, right=columns[3:])
-    output.console().print(
-        f"{result.lines:,} lines, {result.accesses:,} accesses, {result.pulls:,} pulls, {result.seconds:.1f} s"
-    )
+    counts = f"{result.lines:,} lines, {result.accesses:,} accesses, {result.pulls:,} pulls"
+    output.console().print(f"{counts} in {result.seconds:.1f} s")
     for reason, count in {**result.ignored, **_prefixed("malformed: ", result.malformed_reasons)}.items():
         output.console().print(f"  {count:,} × {output.shown(reason)}", markup=False)
 

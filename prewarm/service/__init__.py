@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until interrupted. A bind other than loopback needs tokens; SettingsError says how to make one."""
+    """Serve until interrupted. A bind other than loopback needs tokens; SettingsError says how."""
     if not is_loopback(settings.service.host) and not settings.service.tokens:
         raise SettingsError(
             f"service.host {settings.service.host!r} is reachable from elsewhere and needs a token: "

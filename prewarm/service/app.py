@@ -23,6 +23,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.settings = settings
+    app.state.rankings = rankings.computer(settings)
     problems.install(app)
     app.include_router(health.router)
     app.include_router(

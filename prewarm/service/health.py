@@ -21,6 +21,6 @@ def livez() -> dict[str, str]:
 def readyz(request: Request) -> JSONResponse:
     """The lake can be read and holds pulls, so that a ranking can be answered."""
     lake = Lake.open(request.app.state.settings.lake)
-    if lake.version("pulls") is None:
+    if not lake.exists("pulls"):
         return problem(503, "the lake holds no pulls yet: run prewarm ingest")
     return JSONResponse({"status": "ok"})
