@@ -103,10 +103,14 @@ def _no_format(sample: pl.Series, shares: dict[str, float]) -> str:
 
 def clean(lines: pl.DataFrame) -> pl.DataFrame:
     """`lines` without empty ones, carriage returns, leading NULs and a byte order mark."""
-    text = lines["line"].str.strip_chars_end("\r\n").str.strip_chars_start("\0")
-    if len(text) and text[0] and text[0].startswith("\ufeff"):
-        text = text.scatter(0, text[0].removeprefix("\ufeff"))
-    return lines.with_columns(text).filter(pl.col("line").str.contains(r"\S"))
+    text = lines["line"]
+    if text.str.ends_with("\r").any():
+        text = text.str.strip_chars_end("\r")
+    if text.str.starts_with("\0").any():  # a file that was truncated while it was written
+        text = text.str.strip_chars_start("\0")
+    if text.head(1).str.starts_with("\ufeff").any():
+        text = text.clone().scatter(0, text[0].removeprefix("\ufeff"))
+    return lines.with_columns(text).filter(text.str.contains(r"\S"))
 
 
 def share(fits: pl.Series) -> float:

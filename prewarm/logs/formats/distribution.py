@@ -30,8 +30,11 @@ _FIELDS = {
     "auth.user.name": "user",
 }
 _LOGSTASH = {"@timestamp": "time", "message": "message"}  # what release 2.x calls them
-_KEYS = [f" {field}=" for field in _FIELDS]
 _MARKS = ["http.request.", "go.version", "instance.id"]  # what logrus lines of other programs lack
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_TOKEN = (  # a field of ours, or a quoted text of another: what is quoted cannot pass for a field
+    rf'(?:^| )(?:{"|".join(_FIELDS).replace(".", "[.]")})=(?:{_QUOTED}|[^" ]*)|{_QUOTED}'
+)
 _TEXT = r"^[A-Za-z@][A-Za-z0-9_.@-]*="
 _TERMINAL = r"^(?:\x1b\[[0-9;]*m)?(?:TRAC|DEBU|INFO|WARN|ERRO|FATA|PANI)(?:\x1b\[[0-9;]*m)?\[[0-9]+\] "
 
@@ -99,7 +102,7 @@ def _read_app(rows: pl.DataFrame) -> pl.DataFrame:
         "object",
         pl.coalesce(status, pl.when(refused).then(pl.lit(401, pl.Int16))).alias("status"),
         fields.count(pl.col("bytes")).alias("bytes"),
-        fields.duration(pl.col("took")).alias("seconds"),
+        fields.duration(rows["took"]).alias("seconds"),
         fields.known(pl.col("media_type")).alias("media_type"),
         fields.known(pl.col("key")).alias("key"),
         pl.lit("app").alias("family"),
@@ -131,42 +134,21 @@ def _malformed() -> pl.Expr:
 
 
 def _from_text(rows: pl.DataFrame) -> pl.DataFrame:
-    """Columns of text from `key=value` lines; values are bare or quoted as Go's `%q` does."""
-    line = (" " + _shield_values(fields.shield_quotes(rows["line"]))).alias("text")
-    binary = pl.DataFrame({"text": line}).with_columns(raw=pl.col("text").cast(pl.Binary))
-    values = binary.select(_value(field).alias(name) for field, name in _FIELDS.items())
-    return rows.hstack(values.select(fields.unescape(column) for column in values))
-
-
-def _value(field: str) -> pl.Expr:
-    """The value of `field`, or null; located by finding, since offsets are bytes and slices are free."""
-    key = f" {field}="
-    start = pl.col("text").str.find(key, literal=True) + len(key)
-    tail = pl.col("raw").bin.slice(start).cast(pl.String, strict=False)
-    quoted = tail.str.starts_with('"')
-    inner = pl.when(quoted).then(start + 1).otherwise(start)
-    opened = pl.col("raw").bin.slice(inner).cast(pl.String, strict=False)
-    end = (
-        pl.when(quoted).then(opened.str.find('"', literal=True)).otherwise(opened.str.find(" ", literal=True))
+    """Columns of text from `key=value` lines; of a repeated key the first counts."""
+    tokens = (
+        pl.DataFrame({"row": pl.int_range(rows.height, dtype=pl.UInt32, eager=True)})
+        .with_columns(rows["line"].str.extract_all(_TOKEN).alias("token"))
+        .explode("token")
+        .select("row", pl.col("token").str.strip_chars_start(" ").str.splitn("=", 2).struct.unnest())
+        .filter(pl.col("field_0").is_in(list(_FIELDS)))
     )
-    return pl.col("raw").bin.slice(inner, end.fill_null(opened.str.len_bytes())).cast(pl.String, strict=False)
-
-
-def _shield_values(lines: pl.Series) -> pl.Series:
-    """`=` inside quotes becomes an escape where the quoted text could pass for one of our fields.
-
-    Without it a client whose agent is `x http.request.uri=/v2/…` could forge a request.
-    """
-    pieces = lines.str.split('"')
-    quoted = pieces.list.gather_every(2, 1).list.join(" ")
-    suspects = (" " + quoted).str.contains_any(_KEYS).arg_true()
-    if suspects.is_empty():
-        return lines
-    odd = pl.int_range(pl.len()) % 2 == 1
-    shielded = (
-        pl.when(odd).then(pl.element().str.replace_all("=", r"\x3d", literal=True)).otherwise(pl.element())
+    wide = tokens.pivot(
+        "field_0", on_columns=list(_FIELDS), index="row", values="field_1", aggregate_function="first"
     )
-    return lines.clone().scatter(suspects, pieces.gather(suspects).list.eval(shielded).list.join('"'))
+    every = pl.DataFrame({"row": pl.int_range(rows.height, dtype=pl.UInt32, eager=True)})
+    values = every.join(wide, on="row", how="left", maintain_order="left").drop("row").rename(_FIELDS)
+    bare = values.select(pl.all().str.strip_prefix('"').str.strip_suffix('"'))
+    return rows.hstack([fields.unescape(column) for column in bare])
 
 
 def _from_json(rows: pl.DataFrame) -> pl.DataFrame:

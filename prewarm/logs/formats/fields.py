@@ -9,6 +9,7 @@ import polars as pl
 _ESCAPE = re.compile(
     rb'\\(?:x(?P<byte>[0-9A-Fa-f]{2})|u(?P<short>[0-9A-Fa-f]{4})|U(?P<long>[0-9A-Fa-f]{8})|(?P<plain>["\\abfnrtv]))'
 )
+_UNITS = {"ns": 1e9, "µs": 1e6, "μs": 1e6, "us": 1e6, "ms": 1e3, "s": 1.0}  # the micro sign, the Greek mu
 _PLAIN = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
@@ -80,18 +81,23 @@ def address(peer: pl.Expr) -> pl.Expr:
     )
 
 
-def duration(text: pl.Expr) -> pl.Expr:
-    """Seconds of a Go duration: `974.405µs`, `1.5ms`, `2.3s`, `1m2.5s`, `1h0m0.5s`; null for others."""
-    units = {"ns": 1e9, "µs": 1e6, "μs": 1e6, "us": 1e6, "ms": 1e3, "s": 1.0}  # micro sign, Greek mu
-    small = pl.coalesce(
-        text.str.strip_suffix(unit).cast(pl.Float64, strict=False) / scale for unit, scale in units.items()
-    )
-    minutes = text.str.extract(r"^(?:\d+h)?(\d+)m", 1).cast(pl.Float64, strict=False)
-    hours = text.str.extract(r"^(\d+)h", 1).cast(pl.Float64, strict=False)
-    rest = text.str.extract(r"^(?:\d+h)?(?:\d+m)(\d+(?:\.\d+)?)s$", 1).cast(pl.Float64, strict=False)
-    composite = hours.fill_null(0) * 3600 + minutes * 60 + rest
-    seconds = pl.coalesce(small, composite)
-    return pl.when(seconds.is_finite() & (seconds >= 0)).then(seconds)
+def duration(texts: pl.Series) -> pl.Series:
+    """Seconds of Go durations: `974.405µs`, `1.5ms`, `2.3s`, `1m2.5s`, `1h0m0.5s`; null for others."""
+    unit, scale = pl.Series(list(_UNITS)), pl.Series(list(_UNITS.values()))
+    number = texts.str.strip_chars_end("nµμums")
+    plain = number.cast(pl.Float64, strict=False)
+    suffix = texts.str.slice(number.str.len_chars())
+    seconds = plain / suffix.replace_strict(unit, scale, default=None, return_dtype=pl.Float64)
+    composite = (seconds.is_null() & texts.is_not_null()).arg_true()
+    if len(composite):
+        seconds = seconds.scatter(composite, _composite(texts.gather(composite)))
+    return seconds.set(~(seconds.is_finite() & (seconds >= 0)), None)
+
+
+def _composite(texts: pl.Series) -> pl.Series:
+    parts = texts.str.extract_groups(r"^(?:(\d+)h)?(?:(\d+)m)?(\d+(?:\.\d+)?)s$").struct.unnest()
+    hours, minutes, rest = (part.cast(pl.Float64, strict=False) for part in parts)
+    return hours.fill_null(0) * 3600 + minutes.fill_null(0) * 60 + rest
 
 
 def count(text: pl.Expr) -> pl.Expr:
