@@ -29,6 +29,8 @@ from prewarm import plugins
 from prewarm.errors import SettingsError, UnknownName, nearest
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from prewarm.demand.calendars import Site
     from prewarm.logs.files import Source
     from prewarm.pipeline.caches import CacheSpec
@@ -356,11 +358,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _explain(refused: ValidationError) -> str:
     """The first problem in words: the key, what was wrong, the nearest known key."""
-    problem = refused.errors(include_url=False, include_context=False)[0]
+    problem = _worst(refused)
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return _unknown_key(key, _keys_beside(problem["loc"]))
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _worst(refused: ValidationError) -> ErrorDetails:
+    """The first problem; a misspelt key goes before the missing one that it stands for."""
+    problems = refused.errors(include_url=False, include_context=False)
+    return next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
 
 
 def _unknown_key(key: str, known: Iterable[str]) -> str:
@@ -393,7 +401,7 @@ def _check_driver(path: Path, name: str, section: CacheSection) -> None:
     try:
         driver.config.model_validate(section.own)
     except ValidationError as refused:
-        problem = refused.errors(include_url=False, include_context=False)[0]
+        problem = _worst(refused)
         key = ".".join(["caches", name, *(str(part) for part in problem["loc"])])
         if problem["type"] == "extra_forbidden":
             known = set(CacheSection.model_fields) | set(driver.config.model_fields)

@@ -55,10 +55,11 @@ def weekdays(text: str) -> frozenset[int]:
     """
     found: set[int] = set()
     for part in text.lower().split(","):
-        first, _, last = part.strip().partition("-")
-        if first not in DAYS or (last or first) not in DAYS:
+        first, dash, last = part.strip().partition("-")
+        last = last if dash else first
+        if first not in DAYS or last not in DAYS:
             raise SettingsError(f"days {text!r} cannot be read; examples: mon-fri, sat,sun")
-        start, length = DAYS.index(first), (DAYS.index(last or first) - DAYS.index(first)) % 7
+        start, length = DAYS.index(first), (DAYS.index(last) - DAYS.index(first)) % 7
         found |= {(start + step) % 7 for step in range(length + 1)}
     return frozenset(found)
 
