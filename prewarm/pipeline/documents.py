@@ -25,7 +25,7 @@ MAX_TEXT = 4096
 
 _PLAN_KEYS = (
     "id", "cache", "site", "created_at", "window", "budget", "model", "objective",
-    "bytes", "warms", "skipped", "withheld", "meta",
+    "bytes", "warms", "skipped", "withheld", "meta", "warnings",
 )  # fmt: skip
 _WARM_KEYS = ("image", "digest", "bytes", "score", "reason", "rank")
 _SKIP_KEYS = ("image", "reason", "held", "failed", "digest", "rank")

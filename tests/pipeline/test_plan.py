@@ -1,0 +1,278 @@
+"""The verb `plan`: the lake's ranking meets a cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prewarm.demand.calendars import Site
+from prewarm.errors import NotEnoughHistory, SettingsError, UnknownName
+from prewarm.lake import Lake
+from prewarm.pipeline.caches import CacheSpec, barred, check, opened
+from prewarm.pipeline.plan import Demand, Planned, Request, find, plan, platforms_seen
+from prewarm.references import Reference
+from prewarm.warming.contacts import Endpoint
+from prewarm.warming.images import Platform
+from prewarm.warming.planning import Budget, Rules
+from tests.fakes import FakeRegistry, Fault
+from tests.past import NOW, lake_with
+
+WEB, API, JOB = "docker.io/library/web:1", "docker.io/acme/api:2.1", "docker.io/acme/job:3"
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[FakeRegistry]:
+    """Docker Hub, which has all three images."""
+    async with FakeRegistry() as registry:
+        registry.push_image("library/web", "1", layers=[b"w" * 1000])
+        registry.push_image("acme/api", "2.1", layers=[b"a" * 2000])
+        registry.push_image("acme/job", "3", layers=[b"j" * 3000])
+        yield registry
+
+
+def endpoints(hub: FakeRegistry) -> list[Endpoint]:
+    return [replace(hub.endpoint, registry="docker.io")]
+
+
+def spec_of(folder: Path, **more: Any) -> CacheSpec:
+    return CacheSpec("edge", "layout", {"path": folder / "oci"}, site="default", **more)
+
+
+async def planned(
+    lake: Lake, folder: Path, hub: FakeRegistry, budget: Budget | None = None, **spec: Any
+) -> Planned:
+    """A plan for the hour from now on."""
+    request = Request(NOW, 1, budget or Budget(top=10))
+    return await plan(lake, spec_of(folder, **spec), endpoints(hub), request, now=NOW)
+
+
+def warmed(found: Planned) -> list[str]:
+    return [warm.image for warm in found.plan.warms]
+
+
+def why(found: Planned) -> dict[str, str]:
+    return {skip.image: skip.reason for skip in found.plan.skipped}
+
+
+async def test_the_ranking_becomes_a_plan(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Images in rank order with digests, sizes and reasons."""
+    found = await planned(lake_with(tmp_path, WEB, API, JOB), tmp_path, hub)
+    assert warmed(found) == [WEB, API, JOB]
+    first = found.plan.warms[0]
+    assert first.digest == hub.push_image("library/web", "1", layers=[b"w" * 1000]).digest
+    assert first.bytes is not None
+    assert first.bytes > 1000
+    assert first.reason.startswith("rank 1, ")
+    assert "08:30–09:30" in first.reason
+
+
+async def test_no_more_images_are_asked_about_than_there_are_places(
+    tmp_path: Path, hub: FakeRegistry
+) -> None:
+    """Each question may count against somebody's quota."""
+    found = await planned(lake_with(tmp_path, WEB, API, JOB), tmp_path, hub, Budget(top=1))
+    assert warmed(found) == [WEB]
+    assert {seen.path.split("/manifests/")[0] for seen in hub.seen if "manifests" in seen.path} == {
+        "/v2/library/web"
+    }
+
+
+async def test_a_plan_transfers_nothing_and_makes_no_cache(tmp_path: Path, hub: FakeRegistry) -> None:
+    """It is the dry run."""
+    await planned(lake_with(tmp_path, WEB), tmp_path, hub)
+    assert not hub.asked("GET", "/blobs/")
+    assert not (tmp_path / "oci").exists()
+
+
+async def test_an_image_that_is_gone_gives_its_place_to_the_next(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Tags are deleted; the ranking remembers them for weeks."""
+    lake = lake_with(tmp_path, "docker.io/acme/gone:1", WEB, API)
+    found = await planned(lake, tmp_path, hub, Budget(top=2))
+    assert warmed(found) == [WEB, API]
+    assert found.plan.skipped[0].failed
+    assert "gone" in why(found)["docker.io/acme/gone:1"]
+
+
+async def test_an_upstream_that_is_down_is_not_asked_about_the_whole_ranking(tmp_path: Path) -> None:
+    """The places stay with the best images, each with the error."""
+    lake = lake_with(tmp_path, WEB, API, JOB)
+    nobody = [Endpoint("docker.io", "http://127.0.0.1:1", timeout=1.0)]
+    request = Request(NOW, 1, Budget(top=1))
+    found = await plan(lake, spec_of(tmp_path), nobody, request, now=NOW)
+    assert list(why(found)) == [WEB]
+    assert found.plan.skipped[0].failed
+
+
+async def test_a_hostile_manifest_is_left_out(tmp_path: Path, hub: FakeRegistry) -> None:
+    """It can never be warmed."""
+    hub.push_manifest("library/web", "1", b"{}", "application/vnd.oci.image.manifest.v1+json")
+    found = await planned(lake_with(tmp_path, WEB, API), tmp_path, hub, Budget(top=1))
+    assert warmed(found) == [API]
+
+
+async def test_registries_that_are_not_listed_are_never_contacted(tmp_path: Path, hub: FakeRegistry) -> None:
+    """A name in a log is no permission; the plan says what would be."""
+    lake = lake_with(tmp_path, "169.254.169.254/acme/api:1", WEB)
+    found = await planned(lake, tmp_path, hub, Budget(top=1))
+    assert warmed(found) == [WEB]
+    reason = why(found)["169.254.169.254/acme/api:1"]
+    assert 'its registry is not listed; [registries."169.254.169.254"]' in reason
+    assert not found.plan.skipped[0].failed
+
+
+@pytest.mark.parametrize(
+    ("spec", "image", "served"),
+    [
+        ({}, "docker.io/acme/api:1", True),
+        ({}, "ghcr.io/acme/api:1", False),
+        ({"upstream": "docker.io"}, "docker.io/acme/api:1", True),
+        ({"upstream": "docker.io"}, "ghcr.io/acme/api:1", False),
+        ({"upstream": "docker.io", "rewrite": {"ghcr.io/": "ghcr/"}}, "ghcr.io/acme/api:1", True),
+        ({"upstream": "docker.io", "own": {"url": "http://mirror:5001"}}, "mirror:5001/acme/api:1", True),
+    ],
+)
+def test_what_a_cache_can_serve(spec: dict[str, Any], image: str, served: bool) -> None:
+    """Listed registries, or what comes through the upstream."""
+    cache = CacheSpec("office", "mirror", **spec)
+    assert (barred(cache, {"docker.io"}, Reference.parse(image)) is None) is served
+
+
+async def test_bytes_are_limited_by_the_cache_where_the_plan_says_nothing(
+    tmp_path: Path, hub: FakeRegistry
+) -> None:
+    """`max_bytes` of the cache, and a smaller one of the plan."""
+    lake = lake_with(tmp_path, JOB, WEB)
+    assert warmed(await planned(lake, tmp_path, hub, max_bytes=2000)) == [WEB]
+    budget = Budget(top=5, max_bytes=10)
+    assert warmed(await planned(lake, tmp_path, hub, budget, max_bytes=2000)) == []
+
+
+async def test_rare_images_wait_until_enough_clients_want_them(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Clients are counted in the lake."""
+    lake = lake_with(tmp_path, WEB, API, clients=1)
+    found = await planned(lake, tmp_path, hub, rules=Rules(min_clients=2))
+    assert warmed(found) == [WEB]
+    assert why(found)[API] == "pulled by 1 distinct clients, 2 are required"
+
+
+async def test_an_empty_lake_teaches(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Nothing is planned, nothing is written."""
+    with pytest.raises(NotEnoughHistory, match="prewarm ingest"):
+        await planned(Lake.open(tmp_path / "lake"), tmp_path, hub)
+    assert not (tmp_path / "lake").exists()
+
+
+async def test_the_operators_images_need_no_history(tmp_path: Path, hub: FakeRegistry) -> None:
+    """A new site warms what it is told to, and says that it knows nothing else."""
+    lake = Lake.open(tmp_path / "lake")
+    found = await planned(lake, tmp_path, hub, rules=Rules(always=("web:1",)))
+    assert warmed(found) == [WEB]
+    assert "the plan has the operator's images only" in found.warnings[0]
+
+
+async def test_reasons_are_in_the_sites_hours(tmp_path: Path, hub: FakeRegistry) -> None:
+    """08:30 UTC is 14:00 in Mumbai."""
+    request = Request(NOW, 1, Budget(top=1))
+    demand = Demand({"default": Site("default", "Asia/Kolkata")})
+    found = await plan(
+        lake_with(tmp_path, WEB), spec_of(tmp_path), endpoints(hub), request, now=NOW, demand=demand
+    )
+    assert "14:00–15:00" in found.plan.warms[0].reason
+
+
+async def test_a_plan_is_kept_and_found_by_id_or_file(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Both give the same plan back."""
+    lake = lake_with(tmp_path, WEB)
+    made = await planned(lake, tmp_path, hub)
+    assert find(lake, made.plan.id) == made.plan
+    (tmp_path / "plan.json").write_text(json.dumps(made.document()))
+    assert find(lake, str(tmp_path / "plan.json")) == made.plan
+
+
+async def test_a_plan_that_is_nowhere_is_refused_with_the_known_ones(
+    tmp_path: Path, hub: FakeRegistry
+) -> None:
+    """Recent ids are listed; a file that is no plan says what is wrong with it."""
+    lake = lake_with(tmp_path, WEB)
+    made = await planned(lake, tmp_path, hub)
+    with pytest.raises(UnknownName, match=f"known: {made.plan.id}"):
+        find(lake, "p1")
+    (tmp_path / "plan.json").write_text("[]")
+    with pytest.raises(SettingsError, match="plan must be an object"):
+        find(lake, str(tmp_path / "plan.json"))
+
+
+async def test_the_catalogue_learns_sizes_once(tmp_path: Path, hub: FakeRegistry) -> None:
+    """A second plan adds no row for the same digest, and a row for a new one."""
+    lake = lake_with(tmp_path, WEB)
+    await planned(lake, tmp_path, hub)
+    await planned(lake, tmp_path, hub)
+    assert lake.read("images")["bytes"].to_list() == [1000 + len(hub.blobs[_config(hub)])]
+    hub.push_image("library/web", "1", layers=[b"new"])
+    await planned(lake, tmp_path, hub)
+    assert lake.read("images").height == 2
+
+
+def _config(hub: FakeRegistry) -> str:
+    body, _ = hub.manifests["library/web", "1"]
+    return str(json.loads(body)["config"]["digest"])
+
+
+def test_platforms_are_those_that_clients_show(tmp_path: Path) -> None:
+    """The most frequent first; other agents show none."""
+    arm = "docker/20.10.24 go/go1.19.8 git-commit/5d6db84 kernel/6.1 os/linux arch/arm64 UpstreamClient(x)"
+    assert platforms_seen(lake_with(tmp_path, WEB, agent=arm), "default") == (Platform("linux", "arm64"),)
+    assert platforms_seen(Lake.open(tmp_path / "other"), None) == ()
+
+
+async def test_platforms_of_the_site_are_planned_for(tmp_path: Path, hub: FakeRegistry) -> None:
+    """An index is resolved for arm64 where the clients are arm64."""
+    pushed = hub.push_image("library/web", "1", layers=[b"w"], platforms=["linux/amd64", "linux/arm64"])
+    lake = lake_with(tmp_path, WEB, agent="docker/24 os/linux arch/arm64")
+    found = await planned(lake, tmp_path, hub)
+    [manifest] = found.missing[WEB].manifests
+    assert manifest.descriptor.digest == pushed.manifests[1]
+
+
+async def test_a_cache_that_fails_for_one_image_goes_on_with_the_others(
+    tmp_path: Path, hub: FakeRegistry
+) -> None:
+    """One registry error is one reason."""
+    hub.fault("GET", "/library/web/manifests/", Fault(status=401), forever=True)
+    found = await planned(lake_with(tmp_path, WEB, API), tmp_path, hub)
+    assert warmed(found) == [API]
+    assert list(why(found)) == [WEB]
+
+
+async def test_a_driver_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """With the ones that are."""
+    with pytest.raises(UnknownName, match="layout"):
+        async with opened(CacheSpec("edge", "layuot"), []):
+            pass
+
+
+async def test_a_key_that_the_driver_does_not_know_is_refused(tmp_path: Path) -> None:
+    """By its place in the configuration."""
+    with pytest.raises(SettingsError, match=r"caches\.edge\.paht"):
+        async with opened(CacheSpec("edge", "layout", {"path": tmp_path, "paht": "x"}), []):
+            pass
+
+
+def test_check_gives_findings(tmp_path: Path) -> None:
+    """What a person should know, from outside any event loop."""
+    findings = {finding.subject: finding.ok for finding in check(spec_of(tmp_path), [])}
+    assert findings["reachable"]
+
+
+def test_check_turns_refusals_into_findings(tmp_path: Path) -> None:
+    """A layout folder with something else in it."""
+    (tmp_path / "oci").mkdir()
+    (tmp_path / "oci/index.json").write_text("[]")
+    [finding] = check(spec_of(tmp_path), [])
+    assert not finding.ok
+    assert "is no image index" in finding.message

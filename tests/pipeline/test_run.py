@@ -1,0 +1,231 @@
+"""The verb `run`: plans are executed for real, over HTTP, and remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prewarm.errors import CacheBusy, SettingsError
+from prewarm.lake import Lake
+from prewarm.pipeline.caches import CacheSpec
+from prewarm.pipeline.plan import Request, plan
+from prewarm.pipeline.run import Conduct, RunResult, run
+from prewarm.warming.contacts import Endpoint
+from prewarm.warming.executor import Event, lock
+from prewarm.warming.planning import Budget, Plan, Rules
+from tests.fakes import FakeRegistry, Fault
+from tests.past import NOW, lake_with
+
+WEB, API = "docker.io/library/web:1", "docker.io/acme/api:2.1"
+REQUEST = Request(NOW, 1, Budget(top=5))
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[FakeRegistry]:
+    """Docker Hub, which has both images."""
+    async with FakeRegistry() as registry:
+        registry.push_image("library/web", "1", layers=[b"base" * 500, b"w" * 1000])
+        registry.push_image("acme/api", "2.1", layers=[b"base" * 500, b"a" * 2000], platforms=["linux/amd64"])
+        yield registry
+
+
+def endpoints(hub: FakeRegistry) -> list[Endpoint]:
+    return [replace(hub.endpoint, registry="docker.io")]
+
+
+def spec_of(folder: Path, **more: Any) -> CacheSpec:
+    return CacheSpec("edge", "layout", {"path": folder / "oci"}, site="default", **more)
+
+
+async def ran(
+    lake: Lake, folder: Path, hub: FakeRegistry, work: Plan | Request = REQUEST, **conduct: Any
+) -> RunResult:
+    """Run now, on a clock that stands still."""
+    how = Conduct(clock=lambda: NOW, **conduct)
+    return await run(lake, spec_of(folder), endpoints(hub), work, conduct=how)
+
+
+def states(result: RunResult) -> dict[str, str]:
+    return {outcome.image: outcome.state for outcome in result.outcomes}
+
+
+async def test_the_best_images_are_warmed_for_real(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Every blob lies in the folder; a shared layer travelled once."""
+    result = await ran(lake_with(tmp_path, WEB, API), tmp_path, hub)
+    assert states(result) == {WEB: "warmed", API: "warmed"}
+    assert result.state == "done"
+    assert result.totals["bytes"] == sum(len(blob) for blob in hub.blobs.values())
+    stored = {path.name for path in (tmp_path / "oci/blobs/sha256").iterdir()}
+    assert {digest.removeprefix("sha256:") for digest in hub.blobs} < stored
+
+
+async def test_each_manifest_is_asked_for_once(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Planning and warming share what they learn; Docker Hub counts manifests."""
+    await ran(lake_with(tmp_path, WEB), tmp_path, hub)
+    assert len(hub.asked("GET", "/library/web/manifests/")) == 1
+
+
+async def test_a_second_run_transfers_nothing(tmp_path: Path, hub: FakeRegistry) -> None:
+    """States are `already`, no blob is asked for."""
+    lake = lake_with(tmp_path, WEB, API)
+    await ran(lake, tmp_path, hub)
+    hub.seen.clear()
+    again = await ran(lake, tmp_path, hub)
+    assert states(again) == {WEB: "already", API: "already"}
+    assert again.totals["bytes"] == 0
+    assert not hub.asked("GET", "/blobs/")
+    assert all(outcome.digest for outcome in again.outcomes)
+
+
+async def test_a_moved_tag_is_warmed_again(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Only what is new travels."""
+    lake = lake_with(tmp_path, WEB)
+    await ran(lake, tmp_path, hub)
+    pushed = hub.push_image("library/web", "1", layers=[b"base" * 500, b"new" * 10])
+    again = await ran(lake, tmp_path, hub)
+    assert states(again) == {WEB: "warmed"}
+    assert again.outcomes[0].digest == pushed.digest
+    assert again.totals["bytes"] == 30
+
+
+async def test_a_kept_plan_is_executed_as_it_was_made(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Its images and no others, whatever the ranking says by now."""
+    lake = lake_with(tmp_path, WEB, API)
+    made = await plan(lake, spec_of(tmp_path), endpoints(hub), Request(NOW, 1, Budget(top=1)), now=NOW)
+    result = await ran(lake, tmp_path, hub, made.plan)
+    assert states(result) == {WEB: "warmed"}
+    assert result.plan == made.plan
+
+
+async def test_a_plan_of_another_cache_is_refused(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Before anything is contacted."""
+    lake = lake_with(tmp_path, WEB)
+    made = await plan(lake, spec_of(tmp_path), endpoints(hub), REQUEST, now=NOW)
+    with pytest.raises(SettingsError, match="is for cache 'office', not for 'edge'"):
+        await ran(lake, tmp_path, hub, replace(made.plan, cache="office"))
+
+
+async def test_a_corrupt_blob_fails_its_image_only(tmp_path: Path, hub: FakeRegistry) -> None:
+    """The error says digest; the other image is warm; the run is partly done."""
+    layer = next(digest for digest, blob in hub.blobs.items() if blob == b"w" * 1000)
+    hub.fault("GET", f"/library/web/blobs/{layer}", Fault(corrupt=True), forever=True)
+    result = await ran(lake_with(tmp_path, WEB, API), tmp_path, hub)
+    assert states(result) == {WEB: "failed", API: "warmed"}
+    assert "digest" in str(result.outcomes[0].error)
+    assert result.state == "partly"
+    assert layer.removeprefix("sha256:") not in {path.name for path in (tmp_path / "oci").rglob("*")}
+
+
+async def test_an_image_that_is_gone_fails_by_name(tmp_path: Path, hub: FakeRegistry) -> None:
+    """404 is one outcome with its error."""
+    result = await ran(lake_with(tmp_path, "docker.io/acme/gone:1", WEB), tmp_path, hub)
+    assert states(result) == {"docker.io/acme/gone:1": "failed", WEB: "warmed"}
+    assert "gone" in str(result.outcomes[0].error)
+
+
+async def test_outcomes_are_kept_once(tmp_path: Path, hub: FakeRegistry) -> None:
+    """With driver, site and times, so that what an engine pulls for us is not taken for demand."""
+    lake = lake_with(tmp_path, WEB, API)
+    result = await ran(lake, tmp_path, hub)
+    rows = lake.read("outcomes").sort("image")
+    assert rows["run"].to_list() == [result.id] * 2
+    assert rows.row(1, named=True) | {"bytes": 0} == {
+        "run": result.id,
+        "plan": result.plan.id,
+        "cache": "edge",
+        "driver": "layout",
+        "site": "default",
+        "image": WEB,
+        "digest": result.outcomes[0].digest,
+        "state": "warmed",
+        "bytes": 0,
+        "seconds": 0.0,
+        "attempts": 1,
+        "error": None,
+        "started_at": NOW,
+        "finished_at": NOW,
+    }
+
+
+async def test_what_the_cache_holds_is_kept_with_its_expiry(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Fill plus the cache's ttl; a second run fills nothing."""
+    lake = lake_with(tmp_path, WEB)
+    spec = spec_of(tmp_path, ttl=timedelta(hours=168))
+    for _ in range(2):
+        await run(lake, spec, endpoints(hub), REQUEST, conduct=Conduct(clock=lambda: NOW))
+    [row] = lake.read("warmed").iter_rows(named=True)
+    assert row["image"] == WEB
+    assert row["expires_at"] - row["filled_at"] == timedelta(days=7)
+
+
+async def test_one_run_per_cache(tmp_path: Path, hub: FakeRegistry) -> None:
+    """The second is refused at once, and contacts nobody."""
+    lake = lake_with(tmp_path, WEB)
+    with lock(tmp_path / "lake/locks", "edge", NOW), pytest.raises(CacheBusy):
+        await ran(lake, tmp_path, hub)
+    assert hub.seen == []
+
+
+async def test_a_stopped_run_keeps_its_outcomes(tmp_path: Path, hub: FakeRegistry) -> None:
+    """What was done is done, the rest is cancelled, and the lake knows."""
+    lake, stop = lake_with(tmp_path, WEB, API), asyncio.Event()
+    hub.fault("GET", "/acme/api/blobs/", Fault(hang=True), forever=True)
+
+    def stop_after_the_first(event: Event) -> None:
+        if event.outcome and event.outcome.state == "warmed":
+            stop.set()
+
+    result = await ran(lake, tmp_path, hub, stop=stop, on_event=stop_after_the_first)
+    assert states(result) == {WEB: "warmed", API: "cancelled"}
+    assert sorted(lake.read("outcomes")["state"].to_list()) == ["cancelled", "warmed"]
+
+
+async def test_a_plan_that_should_have_been_ready_ends_there(tmp_path: Path, hub: FakeRegistry) -> None:
+    """A run that begins after `ready_by` has no time."""
+    lake = lake_with(tmp_path, WEB)
+    made = await plan(lake, spec_of(tmp_path), endpoints(hub), REQUEST, now=NOW)
+    late = replace(made.plan, budget=Budget(ready_by=NOW - timedelta(hours=1)))
+    hub.fault("GET", "/blobs/", Fault(hang=True), forever=True)
+    result = await ran(lake, tmp_path, hub, late)
+    assert states(result) == {WEB: "cancelled"}
+    assert "2026-11-24 07:30:00 UTC" in str(result.outcomes[0].error)
+
+
+async def test_nothing_to_do_is_done(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Rules that refuse everything leave outcomes that say so."""
+    lake = lake_with(tmp_path, WEB)
+    spec = spec_of(tmp_path, rules=Rules(never=("*",)))
+    result = await run(lake, spec, endpoints(hub), REQUEST, conduct=Conduct(clock=lambda: NOW))
+    assert states(result) == {WEB: "skipped"}
+    assert result.state == "done"
+
+
+async def test_the_document_has_what_scripts_rely_on(tmp_path: Path, hub: FakeRegistry) -> None:
+    """It is JSON as it stands."""
+    result = await ran(lake_with(tmp_path, WEB), tmp_path, hub)
+    document = json.loads(json.dumps(result.document()))
+    assert {"id", "plan", "state", "outcomes", "totals"} <= set(document)
+    assert {"image", "digest", "state", "bytes", "seconds", "attempts", "error"} <= set(
+        document["outcomes"][0]
+    )
+    assert document["outcomes"][0]["finished_at"] == "2026-11-24T08:30:00Z"
+
+
+def test_a_run_imports_no_heavy_models() -> None:
+    """They cost seconds that a nightly run of five images does not have."""
+    code = (
+        "import sys; import prewarm.pipeline.run, prewarm.pipeline.forecast, prewarm.warming.caches.layout\n"
+        "heavy = ('pandas', 'sklearn', 'statsmodels', 'docker', 'scipy.stats')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
