@@ -166,7 +166,7 @@ def collapse(requests: pl.DataFrame) -> pl.DataFrame:
 
 
 def _label(requests: pl.DataFrame) -> pl.DataFrame:
-    """Mark what was served, what was missed and what is a tag; signatures are dropped."""
+    """Mark what was served, what was missed and what is a tag."""
     manifest = pl.col("object") == "manifest"
     ok = pl.col("status").is_in(_SERVED)
     unlogged = pl.col("status").is_null() & (
@@ -180,8 +180,13 @@ def _label(requests: pl.DataFrame) -> pl.DataFrame:
         .then(ok | unlogged)
         .otherwise(ok & (pl.col("method") == "GET"))
         .fill_null(False),
-        missed=(tag & (pl.col("status") == 404)).fill_null(False),
+        missed=(tag & (pl.col("status") == 404) & ~_is_artifact(pl.col("reference"))).fill_null(False),
     )
+
+
+def _is_artifact(tag: pl.Expr) -> pl.Expr:
+    """Whether a tag names a signature, attestation or SBOM rather than an image."""
+    return tag.str.contains(_ARTIFACT_TAG).fill_null(False)
 
 
 def _name_tags(served: pl.DataFrame) -> pl.DataFrame:
@@ -194,9 +199,7 @@ def _name_tags(served: pl.DataFrame) -> pl.DataFrame:
         return pl.when(filled).then(getattr(asked, fill)())
 
     named = served.with_columns(tag=pl.coalesce(near("forward_fill"), near("backward_fill")))
-    return named.filter(~pl.col("tag").str.contains(_ARTIFACT_TAG).fill_null(False)).with_columns(
-        group=pl.struct("session", "tag").hash()
-    )
+    return named.filter(~_is_artifact(pl.col("tag"))).with_columns(group=pl.struct("session", "tag").hash())
 
 
 def _name_digests(served: pl.DataFrame) -> pl.DataFrame:
