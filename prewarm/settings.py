@@ -105,7 +105,9 @@ class RegistrySection(_Section):
 
     url: str = Field(description="https://registry-1.docker.io; http:// means plain HTTP")
     max_concurrency: int = Field(4, ge=1, le=256, description="requests at once")
-    reserve: float = Field(0.3, ge=0, le=1, description="share of the upstream's pull quota kept for people")
+    reserve: float = Field(
+        0.3, ge=0, le=1, description="share of the pull quota kept for people (not applied yet)"
+    )
     ca_file: Path | None = Field(None, description="PEM file of an own certificate authority")
 
 
@@ -135,18 +137,20 @@ class CacheSection(BaseModel):
 class ScheduleSection(_Section):
     """When a cache is warmed or maintained."""
 
-    cache: str
+    cache: str = Field(description="the cache to warm")
     days: str = Field("mon-sun", description="mon-fri, sat,sun")
-    ready_by: Clock | None = Field(None, description="the site's clock")
+    ready_by: Clock | None = Field(None, description="when all must be there, on the site's clock")
     covers: Annotated[str, Field(pattern=r"^\d\d:\d\d-\d\d:\d\d$")] | None = Field(
         None, description="07:30-11:00"
     )
-    top: int | None = Field(None, ge=1)
-    max_bytes: Bytes | None = None
-    objective: Objective = "any-pull"
-    holdout: float = Field(0.0, ge=0, lt=1)
-    cron: str | None = None
-    verb: Literal["run", "refresh", "prune"] = "run"
+    top: int | None = Field(None, ge=1, description="images at most")
+    max_bytes: Bytes | None = Field(None, description="bytes at most")
+    objective: Objective = Field("any-pull", description="pulls, any-pull or bytes")
+    holdout: float = Field(0.0, ge=0, lt=1, description="share of a plan to withhold (not available yet)")
+    cron: str | None = Field(None, description="for maintenance (not available yet)")
+    verb: Literal["run", "refresh", "prune"] = Field(
+        "run", description="refresh and prune are not available yet"
+    )
 
 
 class DemandSection(_Section):
@@ -160,7 +164,7 @@ class DemandSection(_Section):
 class CostSection(_Section):
     """Prices that reports use."""
 
-    egress_per_gb: float = Field(0.0, ge=0)
+    egress_per_gb: float = Field(0.0, ge=0, description="for reports (not available yet)")
 
 
 class TokenSection(_Section):
@@ -169,14 +173,14 @@ class TokenSection(_Section):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
         description="of the token, in hexadecimal"
     )
-    scopes: tuple[Literal["read", "ingest", "run"], ...] = ("read",)
+    scopes: tuple[Literal["read", "ingest", "run"], ...] = Field(("read",), description="read, ingest, run")
 
 
 class ServiceSection(_Section):
     """The REST service."""
 
     host: str = Field("127.0.0.1", description="address to bind")
-    port: int = Field(8080, ge=0, le=65535)
+    port: int = Field(8080, ge=0, le=65535, description="port to bind; 0 takes a free one")
     tokens: dict[str, TokenSection] = Field({}, description="needed for any bind but loopback")
 
 
