@@ -182,8 +182,8 @@ class FakeRegistry:
         application.router.add_route("*", "/token", self._token)
         application.router.add_route("*", "/v2/", self._base)
         application.router.add_route("*", "/v2/{repository:.+}/manifests/{reference}", self._manifest)
+        application.router.add_route("*", "/v2/{repository:.+}/blobs/uploads/{upload:.*}", self._upload)
         application.router.add_route("*", "/v2/{repository:.+}/blobs/{digest}", self._blob)
-        application.router.add_route("*", "/v2/{repository:.+}/blobs/uploads/", self._upload)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -291,8 +291,8 @@ class FakeRegistry:
         return web.json_response({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
 
     async def _upload(self, request: web.Request) -> web.StreamResponse:
-        location = f"{self.url}/v2/{request.match_info['repository']}/blobs/uploads/one"
-        return web.Response(status=202, headers={"Location": location})
+        location = f"{request.path}one?_state=x"
+        return web.Response(status=204 if request.method == "DELETE" else 202, headers={"Location": location})
 
     async def _manifest(self, request: web.Request) -> web.StreamResponse:
         found = self.manifests.get((request.match_info["repository"], request.match_info["reference"]))

@@ -159,7 +159,7 @@ class Registry:
     async def holds_blob(self, repository: str, digest: str) -> bool:
         """Whether the blob is in storage: `Range: bytes=0-0` answers 206 only from there.
 
-        A pull-through registry answers 200 and the whole blob while it is not (DESIGN section 9); that
+        A pull-through registry answers 200 and the whole blob while it is not; that
         body is never read.
         """
 

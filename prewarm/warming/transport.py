@@ -106,11 +106,12 @@ def next_hop(
     try:
         # encoded: a signed URL must arrive with the very escapes that were signed.
         target = url.join(URL(location, encoded=True))
+        allowed = ("https",) if url.scheme == "https" else ("https", "http")
+        if target.scheme not in allowed:
+            raise ForbiddenHost(f"registry {registry} redirects from {url.scheme} to {target.scheme}")
         crosses = target.origin() != url.origin()
     except ValueError:
         raise RegistryError(f"registry {registry}: it redirected to an address that is no URL") from None
-    if url.scheme == "https" and target.scheme != "https":
-        raise ForbiddenHost(f"registry {registry} redirects from https to {target.scheme} at {target.host}")
     kept = {name: value for name, value in (headers or {}).items() if not crosses or name != "Authorization"}
     return target, kept
 
