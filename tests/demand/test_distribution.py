@@ -1,0 +1,89 @@
+"""Chances and quantiles of the negative binomial, against scipy's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import nbinom
+
+from prewarm.demand.distribution import EDGES, Dispersion, calibrate
+from prewarm.demand.forecasters.profile import Profile
+from tests.contracts import history
+
+ALPHA = (5.0, 2.0, 1.0, 0.6, 0.3, 0.2, 0.1, 0.02)
+MEANS = np.geomspace(1e-3, 900, 400).astype(np.float32)
+
+
+def reference(mean: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """scipy's parameters n and p for these means."""
+    alpha = np.asarray(ALPHA)[np.digitize(mean.astype(np.float64), EDGES)]
+    return 1 / alpha, 1 / (1 + alpha * mean.astype(np.float64))
+
+
+def test_chance_of_a_pull_is_that_of_the_negative_binomial() -> None:
+    """P(≥1) in closed form equals scipy's survival function."""
+    n, p = reference(MEANS)
+    assert np.allclose(Dispersion(EDGES, ALPHA).probability(MEANS), nbinom.sf(0, n, p), atol=1e-6)
+
+
+@pytest.mark.parametrize("level", [0.025, 0.05, 0.5, 0.9, 0.95, 0.999])
+def test_quantiles_are_those_of_the_negative_binomial(level: float) -> None:
+    """The look-up table gives exactly scipy's quantiles, from nearly nothing to hundreds."""
+    n, p = reference(MEANS)
+    ours = Dispersion(EDGES, ALPHA).quantile(MEANS, level)
+    assert (ours == nbinom.ppf(level, n, p)).all()
+
+
+def test_quantiles_of_huge_means_are_within_a_thousandth() -> None:
+    """Above the table the gamma limit takes over."""
+    means = np.geomspace(1e4, 1e9, 50).astype(np.float32)
+    n, p = reference(means)
+    ours = Dispersion(EDGES, ALPHA).quantile(means, 0.95)
+    assert np.allclose(ours, nbinom.ppf(0.95, n, p), rtol=2e-3)
+
+
+def test_no_pulls_expected_are_no_pulls() -> None:
+    """A mean of zero has no chance and no quantile."""
+    none = np.zeros((2, 3), dtype=np.float32)
+    assert not Dispersion().probability(none).any()
+    lo, hi = Dispersion().interval(none, 90)
+    assert not lo.any()
+    assert not hi.any()
+    assert lo.shape == (2, 3)
+
+
+def test_dispersion_is_learnt_from_recent_errors() -> None:
+    """Bursty counts (alpha 1) are told from Poisson ones (alpha near 0) at the same mean."""
+    rng = np.random.default_rng(2)
+    rate = np.full((60, 24 * 21), 5.0)
+    poisson = history(rng.poisson(rate).astype(np.float64))
+    bursty = history(rng.poisson(rate * rng.gamma(1.0, 1.0, rate.shape)).astype(np.float64))
+    bucket = int(np.digitize(5.0, EDGES))
+    learnt = [calibrate(grid, Profile().forecast, Dispersion()).alpha[bucket] for grid in (poisson, bursty)]
+    assert learnt[0] < 0.1
+    assert 0.7 < learnt[1] < 1.4
+
+
+def test_a_young_history_keeps_the_shipped_dispersion() -> None:
+    """With less than a week before the days to learn from, nothing is learnt."""
+    before = Dispersion(EDGES, ALPHA)
+    assert calibrate(history(np.ones((5, 100))), Profile().forecast, before) == before
+
+
+def test_buckets_that_were_not_reached_keep_theirs() -> None:
+    """Only what was seen is learnt."""
+    before = Dispersion(EDGES, ALPHA)
+    learnt = calibrate(history(np.full((40, 24 * 21), 5.0)), Profile().forecast, before)
+    assert learnt.alpha[-1] == ALPHA[-1]
+    assert learnt.alpha[int(np.digitize(5.0, EDGES))] != ALPHA[int(np.digitize(5.0, EDGES))]
+
+
+def test_intervals_cover_what_they_promise() -> None:
+    """Nine in ten outcomes of a bursty process, or a little more, fall into the 90 % interval."""
+    rng = np.random.default_rng(4)
+    mean = np.full(20_000, 6.0, dtype=np.float32)
+    dispersion = Dispersion(EDGES, (0.3,) * 8)
+    y = rng.poisson(mean * rng.gamma(1 / 0.3, 0.3, mean.shape))
+    lo, hi = dispersion.interval(mean, 90)
+    assert 0.89 < ((lo <= y) & (y <= hi)).mean() < 0.95
