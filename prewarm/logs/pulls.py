@@ -245,27 +245,25 @@ def _number(served: pl.DataFrame) -> pl.DataFrame:
     The k-th time that a layer is fetched whole belongs to the k-th pull, which also tells clients
     apart whose requests interleave. A manifest belongs to the pull whose layers follow it.
     """
-    of_blob = pl.struct("group", "reference").hash().alias("item")
-    times = (
-        served.with_columns(of_blob)
-        .with_columns(nth=pl.when("whole").then(pl.col("whole").cast(pl.UInt32).cum_sum().over("item")))
-        .with_columns(pulls=pl.col("nth").max().over("group").fill_null(1))
+    items = served.with_columns(item=pl.struct("group", "reference").hash())
+    whole = items.filter("whole").select("group", "item")
+    repeated = pl.col("group").is_in(whole.filter(pl.col("item").is_duplicated())["group"].unique().implode())
+    once = items.filter(~repeated).with_columns(
+        nth=pl.lit(1, pl.UInt32), manifest_at=pl.col("timestamp"), manifest_asked=pl.col("asked")
     )
-    single = times.filter(pl.col("pulls") == 1).with_columns(
-        nth=pl.lit(1, pl.UInt32), manifest_at=None, manifest_asked=None
-    )
-    several = times.filter(pl.col("pulls") > 1)
-    return pl.concat([single, _number_repeated(several)], how="diagonal_relaxed")
+    return pl.concat([once, _number_repeated(items.filter(repeated))])
 
 
-def _number_repeated(times: pl.DataFrame) -> pl.DataFrame:
-    again = pl.min_horizontal(
-        pl.int_range(1, pl.len() + 1).over("item"), "pulls"
-    )  # a re-read config, a range
+def _number_repeated(items: pl.DataFrame) -> pl.DataFrame:
+    counted = items.with_columns(
+        nth=pl.when("whole").then(pl.col("whole").cast(pl.UInt32).cum_sum().over("item"))
+    )
+    read_again = pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).over("item")  # a config, a range
+    other = pl.min_horizontal(read_again, pl.col("nth").max().over("group"))
     follows = pl.col("nth").backward_fill().forward_fill().over("group")
     manifest = pl.col("manifest")
-    return times.with_columns(
-        nth=pl.when(manifest).then(follows).otherwise(pl.coalesce("nth", again)).cast(pl.UInt32),
+    return counted.with_columns(
+        nth=pl.when(manifest).then(follows).otherwise(pl.coalesce("nth", other)),
         manifest_at=pl.when(manifest).then("timestamp").forward_fill().over("group"),
         manifest_asked=pl.when(manifest).then("asked").forward_fill().over("group"),
     )
