@@ -1,0 +1,166 @@
+"""Every built-in cache, and the smallest possible one, keeps the contract."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from prewarm import plugins
+from prewarm.errors import DigestMismatch
+from prewarm.references import Reference
+from prewarm.warming.caches import Cache, Driver, Surroundings
+from prewarm.warming.caches.docker import DockerConfig, open_engine
+from prewarm.warming.caches.layout import LayoutConfig, open_layout
+from prewarm.warming.credentials import Credentials
+from prewarm.warming.registry import Registries, Timing
+from tests.contracts_caches import CACHE_CHECKS, World
+from tests.engine_double import EngineDouble
+from tests.fakes import FakeMirror, FakeRegistry, Fault, sha256
+from tests.memory_cache import MemoryCache, image_of
+from tests.shelf import Shelf, surroundings
+
+
+class SkippedTime:
+    """Time passes at once: a sleep ends when the mirror's fills are through."""
+
+    def __init__(self, settled: Callable[[], Awaitable[None]]) -> None:
+        self.now = 0.0
+        self.settled = settled
+
+    def timing(self) -> Timing:
+        return Timing(sleep=self.sleep, clock=lambda: self.now)
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+        await self.settled()
+
+
+class Hub(FakeRegistry):
+    """A registry that tells when a request has begun to hang."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hung = asyncio.Event()
+
+    def _note(self, request: web.Request, status: int) -> None:
+        super()._note(request, status)
+        if status == 0:
+            self.hung.set()
+
+
+@asynccontextmanager
+async def over_http(hub: FakeRegistry, timing: Timing | None = None) -> AsyncIterator[Surroundings]:
+    """Surroundings in which `hub` is docker.io."""
+    listed = [replace(hub.endpoint, registry="docker.io")]
+    async with Registries(listed, Credentials(), timing=timing) as registries:
+        yield Surroundings("test", registries, upstream="docker.io")
+
+
+def around(hub: Hub, cache: Cache) -> World:
+    """The world of a cache whose upstream is `hub`."""
+
+    def spoil(layer: bytes, fault: Fault, forever: bool) -> None:
+        hub.fault("GET", f"/blobs/{sha256(layer)}", fault, forever=forever)
+
+    return World(
+        cache,
+        push=lambda reference, layers: hub.push_image(reference.repository, reference.tag or "", layers),
+        corrupt=lambda layer: spoil(layer, Fault(corrupt=True), forever=True),
+        stall=lambda layer: spoil(layer, Fault(hang=True), forever=False),
+        stalled=hub.hung.wait,
+    )
+
+
+@asynccontextmanager
+async def layout(folder: Path) -> AsyncIterator[World]:
+    async with (
+        Hub() as hub,
+        over_http(hub) as surrounding,
+        open_layout(LayoutConfig(path=folder / "oci"), surrounding) as cache,
+    ):
+        yield around(hub, cache)
+
+
+@asynccontextmanager
+async def mirror(folder: Path) -> AsyncIterator[World]:
+    driver: Driver = plugins.load(plugins.CACHES, "mirror")
+    async with (
+        Hub() as hub,
+        FakeMirror(hub) as front,
+        over_http(hub, SkippedTime(front.settle).timing()) as surrounding,
+        driver.open(driver.config.model_validate({"url": front.url}), surrounding) as cache,
+    ):
+        yield around(hub, cache)
+
+
+@asynccontextmanager
+async def docker(folder: Path) -> AsyncIterator[World]:
+    shelf = Shelf("docker.io")
+    async with (
+        EngineDouble() as engine,
+        open_engine(DockerConfig(url=engine.url), surroundings(shelf)) as cache,
+    ):
+
+        def push(reference: Reference, layers: list[bytes]) -> None:
+            engine.registry[str(reference)] = shelf.put(reference.repository, reference.tag or "", *layers)
+
+        def corrupt(layer: bytes) -> None:
+            engine.error = f"filesystem layer verification failed for digest {sha256(layer)}"
+
+        def stall(layer: bytes) -> None:
+            engine.hang = True
+
+        async def stalled() -> None:
+            await engine.hung.wait()
+            engine.hang = False
+
+        yield World(cache, push, corrupt, stall, stalled)
+
+
+@asynccontextmanager
+async def memory(folder: Path) -> AsyncIterator[World]:
+    cache = MemoryCache()
+
+    def push(reference: Reference, layers: list[bytes]) -> None:
+        cache.upstream[str(reference)] = image_of(str(reference), *layers)
+
+    def corrupt(layer: bytes) -> None:
+        for name in cache.upstream:
+            cache.faults[name] = [DigestMismatch(f"the content is not {sha256(layer)}")]
+
+    def stall(layer: bytes) -> None:
+        cache.hanging = set(cache.upstream)
+
+    async def stalled() -> None:
+        await cache.hung.wait()
+        cache.hanging = set()
+
+    yield World(cache, push, corrupt, stall, stalled)
+
+
+@pytest.mark.parametrize("check", CACHE_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("world", [memory, layout, mirror, docker], ids=lambda world: world.__name__)
+async def test_a_cache_keeps_the_contract(
+    check: Callable[[World], Awaitable[None]],
+    world: Callable[[Path], AbstractAsyncContextManager[World]],
+    tmp_path: Path,
+) -> None:
+    """Each promise, in a fresh world."""
+    async with world(tmp_path) as fresh:
+        await check(fresh)
+
+
+def test_every_built_in_cache_is_listed_and_says_what_it_needs() -> None:
+    """A person chooses by summary and privilege."""
+    for name in plugins.names(plugins.CACHES):
+        driver: Driver = plugins.load(plugins.CACHES, name)
+        assert driver.name == name
+        assert driver.summary
+        assert driver.privilege
