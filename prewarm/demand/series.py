@@ -28,8 +28,8 @@ _NEVER_SILENT = 3
 class Grid:
     """Pulls per image and hour of one site.
 
-    `counts` is sparse, images x hours, float32. Column t covers `[start + t h, start + (t + 1) h)`;
-    `start` is aware UTC, aligned to the site's own clock (so 08:00 in Mumbai begins a column).
+    `counts` is sparse, images x hours, float32, without stored zeros. Column t covers
+    `[start + t h, start + (t + 1) h)`; `start` is aware UTC, aligned to the site's own clock (so 08:00 in Mumbai begins a column).
     `observed[t]` is False where the site logged nothing because of an outage: those hours are
     unknown, not zero. `repositories[i]` numbers the repository of image i.
     """
@@ -130,7 +130,9 @@ def sparse(cells: pl.DataFrame, hours: int) -> tuple[pl.Series, csr_array]:
     images = cells["image"].unique().sort()
     rows = images.search_sorted(cells["image"]).to_numpy()
     values = cells["y"].cast(pl.Float32).to_numpy()
-    return images, csr_array((values, (rows, cells["hour"].to_numpy())), shape=(len(images), hours))
+    counts = csr_array((values, (rows, cells["hour"].to_numpy())), shape=(len(images), hours))
+    counts.eliminate_zeros()  # a stored zero would look like a first pull
+    return images, counts
 
 
 def repositories(images: pl.Series) -> NDArray[np.int32]:

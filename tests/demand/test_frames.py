@@ -28,7 +28,9 @@ def same(one: Grid, other: Grid) -> bool:
 def test_a_grid_survives_the_frame() -> None:
     """With zeros and the hours of an outage."""
     grid = with_outage(busy(), 50, 60)
-    assert same(frames.history(frames.frame(grid)), grid)
+    back = frames.history(frames.frame(grid))
+    assert same(back, grid)
+    assert back.counts.nnz == grid.counts.nnz
 
 
 def test_a_sparse_frame_survives_with_its_end() -> None:
