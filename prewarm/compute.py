@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
@@ -53,7 +53,9 @@ def processes(workers: int | None = None) -> Iterator[Executor]:
         yield pool
 
 
-def ordered(executor: Executor, work: Callable[[A], T], items: Iterable[A], ahead: int) -> Iterator[T]:
+def ordered(
+    executor: Executor, work: Callable[[A], T], items: Iterable[A], ahead: int
+) -> Generator[T, None, None]:
     """`work(item)` for every item, in order, never more than `ahead` unfinished or unread.
 
     Unlike `Executor.map` it takes no item from `items` before there is room for it, so a file larger

@@ -130,7 +130,7 @@ def identify(path: str, site: str, load: Callable[[int], Progress | None]) -> Kn
     read. Raises UnreadableInput for an empty file and for UTF-16.
     """
     head = streams.head(path, HEAD)
-    _refuse(path, head)
+    refuse(path, head)
     for length in _lengths(head):
         for generation in range(GENERATIONS):
             id = _id(site, head[:length], generation)
@@ -153,7 +153,8 @@ def _new(path: str, site: str, head: bytes, load: Callable[[int], Progress | Non
     raise UnreadableInput(f"{path} begins as {GENERATIONS} other files did; it cannot be told from them")
 
 
-def _refuse(path: str, head: bytes) -> None:
+def refuse(path: str, head: bytes) -> None:
+    """UnreadableInput for a file that begins with nothing, or with UTF-16."""
     if not head:
         raise UnreadableInput(f"{path} is empty: nothing to read")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -179,9 +180,10 @@ def saved(id: int, progress: Progress) -> dict[str, int]:
 
 def loaded(id: int, find: Callable[[str], int | None]) -> Progress | None:
     """The progress of file `id`, where `find` gives what was committed under a name."""
-    parts = {part: find(f"file-{id:x}-{part}") for part in ("offset", "seen", "check")}
-    known = {part: value for part, value in parts.items() if value is not None}
-    return Progress(**known) if len(known) == len(parts) else None
+    offset = find(f"file-{id:x}-offset")
+    if offset is None:
+        return None
+    return Progress(offset, find(f"file-{id:x}-seen") or 0, find(f"file-{id:x}-check") or 0)
 
 
 @contextmanager

@@ -90,6 +90,12 @@ def chunks(
         yield from cutter.finish()
 
 
+def is_compressed(path: str) -> bool:
+    """Whether the file's size says nothing of how much there is to read."""
+    with _opened(path) as file:
+        return _codec(file) is not None
+
+
 def head(path: str, size: int) -> bytes:
     """The first `size` decompressed bytes, fewer when the file has fewer."""
     with closing(blocks(path, size=size)) as source:

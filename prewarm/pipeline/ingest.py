@@ -1,0 +1,263 @@
+"""`ingest`: logs become pulls in the lake, exactly once.
+
+The lines of one source are read together, in the order of time, whatever files hold them. Requests
+wait until their session is over (`logs.settling`); then its pulls are committed in one transaction
+with how far each file was read. A kill at any moment loses only what is read again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from prewarm import compute
+from prewarm.errors import UnreadableInput
+from prewarm.lake import Lake
+from prewarm.logs import files, pulls, streams
+from prewarm.logs.files import Source
+from prewarm.pipeline.reading import Cursor, Log, check_rewrites, look
+from prewarm.pipeline.settlement import Settlement
+
+Advance = Callable[[int, int | None], None]
+
+PROCESSES_FROM = 64 << 20
+"""Bytes on disk from which parsing is worth processes of its own."""
+
+
+@dataclass(slots=True)
+class FileReport:
+    """What one file gave in this call; lines read before are not counted again."""
+
+    path: str
+    format: str
+    wrapper: str | None = None
+    lines: int = 0
+    accesses: int = 0
+    malformed: int = 0
+
+
+@dataclass(slots=True)
+class IngestResult:
+    """What one call of `ingest` did.
+
+    `accesses` counts requests after merging their lines, before anything is set aside; 0 for sources
+    of finished pulls. `pulls` is how many the lake holds more than before. `duplicates` are pulls
+    left out because another source had told of them (equal native ids).
+    """
+
+    lines: int = 0
+    accesses: int = 0
+    pulls: int = 0
+    pushes: int = 0
+    ignored: dict[str, int] = field(default_factory=dict)
+    malformed_reasons: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+    duplicates: int = 0
+    files: list[FileReport] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def malformed(self) -> int:
+        """Lines that fit no grammar."""
+        return sum(self.malformed_reasons.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `prewarm ingest --json` prints."""
+        named = {each: getattr(self, each) for each in self.__slots__ if each != "files"}
+        reports = [{each: getattr(report, each) for each in report.__slots__} for report in self.files]
+        return named | {"malformed": self.malformed, "files": reports}
+
+
+def ingest(
+    lake: Lake,
+    sources: Sequence[Source],
+    *,
+    gap: timedelta = pulls.GAP,
+    progress: Advance = lambda done, total: None,
+    executor: Executor | None = None,
+) -> IngestResult:
+    """Read what is new in `sources` into `lake`.
+
+    Sessions end after an idle `gap`. `progress` is told the bytes read and, where it is known, their
+    total. `executor` runs the parsing; None takes a pool of processes for large input. Raises
+    UnreadableInput or UnknownFormat before anything is written when an input named by its path, or
+    every input, cannot be read; others are skipped with a warning. Raises LakeError when another
+    process reads the same file.
+    """
+    began = time.perf_counter()
+    result = IngestResult()
+    with ExitStack() as stack:
+        opened = _open_sources(sources, result, stack)
+        logs = [log for _, found in opened for log in found]
+        bar = _Bar(progress, logs)
+        if executor is None:
+            large = sum(log.size for log in logs) >= PROCESSES_FROM
+            executor = stack.enter_context(compute.processes(None if large else 1))
+        for source, found in opened:
+            _read_source(lake, source, found, result, executor, gap, bar)
+    result.seconds = time.perf_counter() - began
+    return result
+
+
+# ------------------------------------------------------------------ what there is to read
+
+
+def _open_sources(
+    sources: Sequence[Source], result: IngestResult, stack: ExitStack
+) -> list[tuple[Source, list[Log]]]:
+    """Every file of every source, looked at once; one bad source among several is a warning."""
+    opened = []
+    failures: list[UnreadableInput] = []
+    for source in sources:
+        check_rewrites(source)
+        try:
+            opened.append((source, _open_files(source, result, stack)))
+        except UnreadableInput as error:
+            failures.append(error)
+    if failures and not opened:
+        raise failures[0]
+    result.warnings += [str(error) for error in failures]
+    return opened
+
+
+def _open_files(source: Source, result: IngestResult, stack: ExitStack) -> list[Log]:
+    opened: dict[str, Log] = {}
+    failures: list[UnreadableInput] = []
+    for pattern in source.paths:
+        for shown in files.expand(pattern):
+            path = _rereadable(shown, stack)
+            if os.path.realpath(path) in opened:
+                continue
+            try:
+                opened[os.path.realpath(path)] = look(path, shown, source)
+            except UnreadableInput as error:
+                if shown == pattern and not _is_empty(path):
+                    raise
+                failures.append(error)
+    if not opened:
+        raise failures[0] if failures else UnreadableInput(f"source {source.name}: nothing to read")
+    result.warnings += [f"{error}; skipped" for error in failures]
+    return list(opened.values())
+
+
+def _rereadable(path: str, stack: ExitStack) -> str:
+    """`path`, or a copy of what cannot be read twice: standard input, a named pipe."""
+    if path == files.STDIN:
+        return stack.enter_context(files.spooled())
+    if Path(path).is_fifo():
+        return stack.enter_context(files.spooled(stack.enter_context(Path(path).open("rb"))))
+    return path
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        return not streams.head(path, 1)
+    except UnreadableInput:
+        return False
+
+
+# ------------------------------------------------------------------ reading it
+
+
+def _read_source(
+    lake: Lake,
+    source: Source,
+    logs: list[Log],
+    result: IngestResult,
+    executor: Executor,
+    gap: timedelta,
+    bar: _Bar,
+) -> None:
+    """Read the files together; of files that begin alike the largest comes first, then the others."""
+    reports = {log.path: FileReport(log.shown, log.format.name) for log in logs}
+    result.files += reports.values()
+    waiting = sorted(logs, key=lambda log: -log.size)
+    while waiting:
+        cursors, waiting = _identify(lake, source, waiting)
+        if any(cursor.known.unread for cursor in cursors):
+            settlement = Settlement(lake, source, cursors, gap)
+            _read(settlement, cursors, source, result, reports, executor, bar)
+            result.pulls += settlement.added
+            result.pushes += settlement.pushed
+            result.duplicates += settlement.duplicates
+
+
+def _identify(lake: Lake, source: Source, logs: list[Log]) -> tuple[list[Cursor], list[Log]]:
+    """A cursor for every file, in the order of time; and the files that may be copies of those."""
+    snapshot = lake.snapshot("pulls")
+    cursors: dict[int, Cursor] = {}
+    later: list[Log] = []
+    for log in logs:
+        known = files.identify(log.path, source.site, lambda id: files.loaded(id, snapshot.progress))
+        if known.id in cursors:
+            later.append(log)
+        else:
+            cursors[known.id] = Cursor(log, 0, known, log.newest)
+    ordered = sorted(cursors.values(), key=lambda cursor: (cursor.front, cursor.log.shown))
+    for number, cursor in enumerate(ordered):
+        cursor.number = number
+    return ordered, later
+
+
+def _read(
+    settlement: Settlement,
+    cursors: list[Cursor],
+    source: Source,
+    result: IngestResult,
+    reports: Mapping[str, FileReport],
+    executor: Executor,
+    bar: _Bar,
+) -> None:
+    """Always read on in the file that is furthest behind, so that lines come in the order of time."""
+    ahead = 2 * compute.cores()
+    try:
+        while reading := [cursor for cursor in cursors if not cursor.finished]:
+            cursor = min(reading, key=lambda cursor: (cursor.front, cursor.number))
+            read = cursor.advance(executor, ahead, source, result.warnings.append)
+            if read is None:
+                continue
+            bar.advance(read.chunk.end - read.chunk.offset)
+            if cursor.is_new(read):
+                _count(read, result, reports[cursor.log.path])
+            settlement.add(read)
+        settlement.finish()
+    finally:
+        for cursor in cursors:
+            cursor.close()
+    for cursor in cursors:
+        counted = settlement.accesses.get(cursor.number, 0)
+        reports[cursor.log.path].accesses += counted
+        result.accesses += counted
+
+
+def _count(read: Any, result: IngestResult, report: FileReport) -> None:
+    report.lines += read.lines
+    report.malformed += sum(read.malformed.values())
+    result.lines += read.lines
+    for total, counts in ((result.ignored, read.ignored), (result.malformed_reasons, read.malformed)):
+        for reason, count in counts.items():
+            total[reason] = total.get(reason, 0) + count
+    for reason, example in read.examples.items():
+        result.examples.setdefault(reason, example)
+
+
+class _Bar:
+    """Bytes read so far over all files; the total only when no file is compressed."""
+
+    def __init__(self, tell: Advance, logs: list[Log]) -> None:
+        self.tell = tell
+        self.done = 0
+        plain = not any(streams.is_compressed(log.path) for log in logs)
+        self.total = sum(log.size for log in logs) if plain else None
+
+    def advance(self, size: int) -> None:
+        self.done += size
+        self.tell(self.done, self.total)

@@ -1,0 +1,254 @@
+"""Reading the files of one source: each through its format, together in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from prewarm import compute, plugins
+from prewarm.errors import InvalidReference, SettingsError, UnreadableInput
+from prewarm.logs import files, pulls, streams
+from prewarm.logs.files import Known, Progress, Source
+from prewarm.logs.formats import Format, Hints, detect
+from prewarm.logs.settling import Front
+from prewarm.logs.streams import Chunk
+from prewarm.references import DEFAULT_REGISTRY, Reference, rewrite
+
+NEWEST = 16
+"""How many of the lines read last tell how far a file has come; one skewed stamp alone does not."""
+
+LONG_AGO = -(1 << 60)
+
+FILE_BITS = 40
+"""A line's place: the number of its file above, its offset below (files of up to a terabyte)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A file that can be read: opened once, its format known. `shown` is its name for people."""
+
+    path: str
+    shown: str
+    format: Format
+    header: str
+    newest: tuple[int, ...]  # times of its first lines: where it stands among the others
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return Path(self.path).stat().st_size
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One chunk and all that is needed to parse it, in whatever process."""
+
+    chunk: Chunk
+    number: int
+    format: Format
+    hints: Hints
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What one chunk said: accesses with `site`, `source` and a place as `offset`; or finished pulls."""
+
+    chunk: Chunk  # without its data
+    lines: int
+    accesses: pl.DataFrame
+    pulls: pl.DataFrame
+    ignored: Mapping[str, int]
+    malformed: Mapping[str, int]
+    examples: Mapping[str, str]
+
+
+def look(path: str, shown: str, source: Source) -> Log:
+    """Open a file for the first time: tell its format and the time of its first lines.
+
+    Raises UnreadableInput, UnknownFormat, and UnknownName for a format that nobody defined.
+    """
+    sample = streams.head(path, files.SAMPLE)
+    files.refuse(shown, sample)
+    cut = sample.rfind(b"\n") + 1 if len(sample) == files.SAMPLE else len(sample)
+    frame, _ = streams.lines(Chunk(0, sample[: cut or len(sample)], 0, 0))
+    chosen: Format = (
+        _detected(shown, frame["line"])
+        if source.format == "auto"
+        else plugins.load(plugins.FORMATS, source.format)
+    )
+    header = frame["line"][0] if len(frame) else ""
+    parsed = chosen.parse(frame, Hints(source.timezone, header))
+    return Log(path, shown, chosen, header, _newest(parsed.accesses["timestamp"].head(NEWEST)))
+
+
+def _detected(shown: str, lines: pl.Series) -> Format:
+    try:
+        return detect(lines)
+    except UnreadableInput as error:
+        raise type(error)(f"{shown}: {error}") from error
+
+
+def parse(unit: Unit) -> Read:
+    """Lines become accesses, or finished pulls: a pure function, run wherever there is a processor."""
+    frame, too_long = streams.lines(unit.chunk)
+    parsed = unit.format.parse(frame, unit.hints)
+    malformed = dict(parsed.malformed)
+    if too_long:
+        malformed["line longer than 1 MiB"] = too_long
+    base = unit.number << FILE_BITS
+    chunk = Chunk(unit.chunk.offset, b"", unit.chunk.end, unit.chunk.check, 0, unit.chunk.whole)
+    return Read(
+        chunk,
+        len(frame) + too_long,
+        _placed(named(parsed.accesses, unit.source), unit.source, base),
+        _placed(pulls.conform(parsed.pulls), unit.source, base)
+        if parsed.pulls is not None
+        else pl.DataFrame(schema=pulls.SCHEMA),
+        parsed.ignored,
+        malformed,
+        parsed.examples,
+    )
+
+
+def _placed(frame: pl.DataFrame, source: Source, base: int) -> pl.DataFrame:
+    """`frame` with `site` and `source` filled in, and places for offsets."""
+    site = pl.col("site") if "site" in frame.columns else pl.lit(None, pl.String)
+    return frame.with_columns(
+        site.fill_null(source.site).alias("site"),
+        pl.lit(source.name).alias("source"),
+        pl.col("offset") + base,
+    )
+
+
+def named(accesses: pl.DataFrame, source: Source) -> pl.DataFrame:
+    """`accesses` with the registry that the source names, and its rewrites applied.
+
+    The longest fitting prefix of `repository` is rewritten to a registry and path; other names belong
+    to `source.registry`, else to the logged host, else to docker.io.
+    """
+    registry = pl.lit(source.registry) if source.registry else pl.col("registry").fill_null(DEFAULT_REGISTRY)
+    accesses = accesses.with_columns(
+        pl.when(pl.col("repository").is_not_null()).then(registry).otherwise("registry").alias("registry")
+    )
+    if not source.rewrite:
+        return accesses
+    distinct = accesses["repository"].drop_nulls().unique().to_list()
+    moved = [(name, *_rewritten(name, source)) for name in distinct if rewrite(name, source.rewrite) != name]
+    schema = {"repository": pl.String, "new_registry": pl.String, "new_repository": pl.String}
+    table = pl.DataFrame(moved, schema=schema, orient="row")
+    return accesses.join(table, on="repository", how="left", maintain_order="left").select(
+        *(pl.col(name) for name in accesses.columns if name not in ("registry", "repository")),
+        pl.coalesce("new_registry", "registry").alias("registry"),
+        pl.coalesce("new_repository", "repository").alias("repository"),
+    )
+
+
+def _rewritten(name: str, source: Source) -> tuple[str | None, str]:
+    """The registry (None: unchanged) and repository that a rewritten name stands for."""
+    text = rewrite(name, source.rewrite)
+    reference = Reference.parse(text)
+    explicit = text.lower().startswith(f"{reference.registry}/")
+    return (reference.registry, reference.repository) if explicit else (None, text)
+
+
+def check_rewrites(source: Source) -> None:
+    """SettingsError for a rewrite that yields no name, before anything is read."""
+    for prefix, target in source.rewrite.items():
+        try:
+            Reference.parse(f"{target}x")
+        except InvalidReference as error:
+            raise SettingsError(
+                f"source {source.name}: rewrite {prefix!r} = {target!r} makes no image name; "
+                "example: {'ghcr-proxy/' = 'ghcr.io/'}"
+            ) from error
+
+
+@dataclass(slots=True)
+class Cursor:
+    """One file being read.
+
+    `border` is the offset of the first line that was not read before, once it is known.
+    `unfinished` is the offset of a last line without its newline.
+    """
+
+    log: Log
+    number: int
+    known: Known
+    newest: tuple[int, ...]
+    seen: int = 0
+    check: int = 0
+    border: int | None = None
+    unfinished: int | None = None
+    finished: bool = False
+    reads: Generator[Read, None, None] | None = field(default=None, repr=False)
+
+    @property
+    def resumed(self) -> int:
+        """The offset that reading begins at."""
+        return self.known.progress.offset if self.known.progress else 0
+
+    @property
+    def front(self) -> int:
+        """How far it has come, in microseconds since 1970; long ago when that cannot be told."""
+        return min(self.newest, default=LONG_AGO)
+
+    def advance(self, executor: Executor, ahead: int, source: Source, warn: streams.Warn) -> Read | None:
+        """The next chunk, parsed; None at the end."""
+        if self.reads is None:
+            self.newest = ()  # the first lines are not where reading resumes
+            self.reads = compute.ordered(executor, parse, self._units(source, warn), ahead)
+        read = next(self.reads, None)
+        if read is None:
+            self.finished = True
+            return None
+        self.seen, self.check = read.chunk.end, read.chunk.check
+        before = self.known.progress.seen if self.known.progress else 0
+        if self.border is None and self.seen > before:
+            self.border = read.chunk.offset
+        if not read.chunk.whole:
+            self.unfinished = read.chunk.offset
+        self.newest = (self.newest + _newest(read.accesses["timestamp"].tail(NEWEST)))[-NEWEST:]
+        return read
+
+    def is_new(self, read: Read) -> bool:
+        """Whether the chunk was read for the first time."""
+        return self.border is not None and read.chunk.offset >= self.border
+
+    def progress(self, open_from: int | None) -> Progress:
+        """What to commit when the oldest open session begins at `open_from` (None: none is open)."""
+        held = [offset for offset in (open_from, self.unfinished) if offset is not None]
+        return Progress(min(held, default=self.seen), self.seen, self.check)
+
+    def close(self) -> None:
+        """Stop reading; what was submitted and not begun is cancelled."""
+        if self.reads is not None:
+            self.reads.close()
+
+    def _units(self, source: Source, warn: streams.Warn) -> Iterator[Unit]:
+        hints = Hints(source.timezone, self.log.header)
+        before = self.known.progress.seen if self.known.progress else 0
+        for chunk in streams.chunks(self.log.path, self.resumed, before, warn):
+            yield Unit(chunk, self.number, self.log.format, hints, source)
+
+
+def front_of(cursors: list[Cursor]) -> Front | None:
+    """How far reading has come over all files; None while no line told its time.
+
+    The file furthest behind holds the others back; once all are read, what comes next comes after the
+    newest of them.
+    """
+    reading = [cursor.front for cursor in cursors if not cursor.finished]
+    times = [time for cursor in cursors for time in cursor.newest]
+    if not times:
+        return None
+    ended = max(cursor.front for cursor in cursors if cursor.newest)
+    return Front(min(reading, default=ended), max(times))
+
+
+def _newest(times: pl.Series) -> tuple[int, ...]:
+    return tuple(times.drop_nulls().to_physical().to_list())

@@ -1,0 +1,242 @@
+"""Committing what was read: pulls of sessions that are over, progress with them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from prewarm.errors import LakeError
+from prewarm.lake import Change, Lake, Snapshot
+from prewarm.logs import files, pulls, settling
+from prewarm.logs.accesses import merge_requests
+from prewarm.logs.files import Progress, Source
+from prewarm.logs.settling import Front
+from prewarm.pipeline.reading import FILE_BITS, Cursor, Read, front_of
+
+BATCH = 400_000
+"""Accesses held before they are settled and committed."""
+
+PAIRS_LAST = timedelta(days=30)
+"""How long a tag is believed to mean the digest it was last seen with."""
+
+_OFFSET = (1 << FILE_BITS) - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Settlement:
+    """What was read of one source and is not yet committed.
+
+    `add` commits by itself whenever enough was read, `finish` commits the rest with the provisional
+    pulls of open sessions. `added`, `pushed`, `duplicates` and `accesses` (by number of the file,
+    lines read before not counted) tell what came of it.
+    """
+
+    def __init__(self, lake: Lake, source: Source, cursors: list[Cursor], gap: timedelta) -> None:
+        self.lake, self.source, self.cursors, self.gap = lake, source, cursors, gap
+        self.added = self.pushed = self.duplicates = 0
+        self.accesses: dict[int, int] = {}
+        self._ids = [cursor.known.id for cursor in cursors]
+        self._committed = {cursor.known.id: cursor.known.progress for cursor in cursors}
+        self._waiting = settling.empty()
+        self._read: list[pl.DataFrame] = []
+        self._finished_pulls: list[pl.DataFrame] = []
+        self._counted = pl.DataFrame(schema=settling.COUNTED)
+        self._remembered = not any(self._committed.values())
+        self._replaces: str | None = None
+        if any(self._committed.values()):
+            ids = ", ".join(map(str, self._ids))
+            self._replaces = f"provisional = true AND file IN ({ids})"
+            self.added -= lake.read("pulls", self._own_provisional(), columns=["file"]).height
+
+    def add(self, read: Read) -> None:
+        """Take what a chunk said."""
+        self._read.append(read.accesses.with_columns(paired=pl.lit(False)).select(settling.empty().columns))
+        if read.pulls.height:
+            unfinished = pl.lit(not read.chunk.whole)
+            self._finished_pulls.append(read.pulls.with_columns(provisional=unfinished))
+        if sum(map(len, self._read)) + sum(map(len, self._finished_pulls)) >= BATCH:
+            self._commit(last=False)
+
+    def finish(self) -> None:
+        """Commit what is left, open sessions too."""
+        self._commit(last=True)
+
+    def _commit(self, last: bool) -> None:
+        fresh = pl.concat(
+            [settling.empty(), *(frame.select(settling.empty().columns) for frame in self._read)]
+        )
+        front = front_of(self.cursors) or Front(0, 0)
+        self._remember(fresh)
+        settled = settling.settle(
+            pl.concat([self._waiting, fresh]), self._counted, front, self.gap, self._unfinished()
+        )
+        found = [settled.final, *self._finished_pulls]
+        if last:
+            found.append(settling.provisional(settled.open))
+        rows = self._without_duplicates(self._attributed(pl.concat(found)))
+        self._commit_pushes(fresh)
+        self._commit_pulls(self._filed(rows), self._progress(settled.open))
+        self._count(settled.done)
+        if last:
+            self._count(settled.waiting)
+        self._waiting, self._read, self._finished_pulls = settled.waiting, [], []
+        counted = pl.concat([self._counted, settling.counted_by(settled.final)])
+        self._counted = settling.recent(counted, front, self.gap)
+
+    # -------------------------------------------------------------- progress
+
+    def _unfinished(self) -> frozenset[int]:
+        return frozenset(
+            _place(cursor.number, cursor.unfinished)
+            for cursor in self.cursors
+            if cursor.unfinished is not None
+        )
+
+    def _progress(self, open_rows: pl.DataFrame) -> dict[int, Progress]:
+        """For every file that was read: where its oldest open session begins, and where reading ended."""
+        number = pl.col("offset") // (1 << FILE_BITS)
+        first = open_rows.group_by(number.alias("number")).agg(pl.col("offset").min() & _OFFSET)
+        oldest = dict(first.iter_rows())
+        return {
+            cursor.known.id: cursor.progress(oldest.get(cursor.number))
+            for cursor in self.cursors
+            if cursor.reads is not None and cursor.seen
+        }
+
+    def _commit_pulls(self, rows: pl.DataFrame, progress: dict[int, Progress]) -> None:
+        names = {
+            name: value for id, each in progress.items() for name, value in files.saved(id, each).items()
+        }
+
+        def decide(seen: Snapshot) -> Change:
+            self._refuse_rivals(seen)
+            return Change(rows, names, self._replaces)
+
+        self.lake.commit("pulls", decide)
+        self.added += rows.height
+        self._replaces = None
+        self._committed |= progress
+
+    def _refuse_rivals(self, seen: Snapshot) -> None:
+        for cursor in self.cursors:
+            if files.loaded(cursor.known.id, seen.progress) != self._committed[cursor.known.id]:
+                raise LakeError(
+                    f"{cursor.log.shown} is being read into {self.lake.root} by another process; "
+                    "nothing is lost, read it again when that one has ended"
+                )
+
+    def _filed(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Places become the identity of the file and the offset in it."""
+        number = (pl.col("offset") // (1 << FILE_BITS)).cast(pl.Int64)
+        ids = {cursor.number: cursor.known.id for cursor in self.cursors}
+        return rows.with_columns(
+            number.replace_strict(ids, return_dtype=pl.Int64).alias("file"), pl.col("offset") & _OFFSET
+        )
+
+    # -------------------------------------------------------------- what the lake knows already
+
+    def _own_provisional(self) -> pl.Expr:
+        return pl.col("provisional") & pl.col("file").is_in(self._ids)
+
+    def _remember(self, fresh: pl.DataFrame) -> None:
+        """Before the first lines that were read before are settled: which sessions they were counted in."""
+        if self._remembered or fresh.is_empty():
+            return
+        self._remembered = True
+        since = _as_time(fresh["timestamp"].min()) - self.gap
+        final = self.lake.read(
+            "pulls",
+            pl.col("date") >= (since - settling.LONGEST - timedelta(days=1)).date(),
+            pl.col("source") == self.source.name,
+            pl.col("site") == self.source.site,
+            pl.col("until") >= since,
+            ~self._own_provisional(),
+        )
+        self._counted = settling.counted_by(final)
+
+    def _attributed(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Digests become tags, as far as earlier pulls tell; those of this batch and of the lake."""
+        nameless = rows.filter(pl.col("tag").is_null() & pl.col("digest").is_not_null())
+        if nameless.is_empty():
+            return rows
+        first = _as_time(nameless["timestamp"].min())
+        known = self.lake.read(
+            "pulls",
+            pl.col("date") >= (first - PAIRS_LAST).date(),
+            pl.col("tag").is_not_null(),
+            pl.col("digest").is_in(nameless["digest"].unique().implode()),
+            ~self._own_provisional(),
+            columns=["timestamp", "registry", "repository", "digest", "tag"],
+        )
+        return pulls.attribute(rows, pl.concat([known, pulls.pairs_of(rows)]))
+
+    def _without_duplicates(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Leave out pulls whose native ids are in the lake, told by another file."""
+        keyed = rows.filter(pl.col("keys").list.len() > 0)
+        if keyed.is_empty():
+            return rows
+        others = self.lake.read(
+            "pulls",
+            pl.col("date").is_between(
+                *(_as_time(keyed["timestamp"].min()).date(), _as_time(keyed["timestamp"].max()).date())
+            ),
+            ~pl.col("file").is_in(self._ids).fill_null(False),
+            pl.col("keys").list.len() > 0,
+            columns=["keys"],
+        )
+        told = others["keys"].explode().unique()
+        if told.is_empty():
+            return rows
+        known = rows["keys"].list.eval(pl.element().is_in(told.implode())).list.any().fill_null(False)
+        self.duplicates += int(known.sum())
+        return rows.filter(~known)
+
+    # -------------------------------------------------------------- pushes and counts
+
+    def _commit_pushes(self, fresh: pl.DataFrame) -> None:
+        """Before the pulls, with a progress of its own: lines read again bring no second push."""
+        puts = fresh.filter((pl.col("object") == "manifest") & (pl.col("method") == "PUT"))
+        if puts.is_empty():
+            return
+        pushed = 0
+
+        def decide(seen: Snapshot) -> Change | None:
+            nonlocal pushed
+            names = {cursor.number: f"file-{cursor.known.id:x}-pushed" for cursor in self.cursors}
+            before = pl.DataFrame(
+                [(number, _place(number, seen.progress(name) or 0)) for number, name in names.items()],
+                schema={"number": pl.Int64, "from": pl.Int64},
+                orient="row",
+            )
+            number = (pl.col("offset") // (1 << FILE_BITS)).cast(pl.Int64).alias("number")
+            new = (
+                puts.with_columns(number).join(before, on="number").filter(pl.col("offset") >= pl.col("from"))
+            )
+            rows = pulls.pushes(merge_requests(new.select(puts.columns)))
+            pushed = rows.height
+            ends = {
+                names[cursor.number]: cursor.progress(None).offset for cursor in self.cursors if cursor.seen
+            }
+            return Change(rows, ends) if pushed else None
+
+        self.lake.commit("pushes", decide)
+        self.pushed += pushed
+
+    def _count(self, requests: pl.DataFrame) -> None:
+        """Requests by file, those left out that were counted when they were first read."""
+        borders = {c.number: _place(c.number, c.border) for c in self.cursors if c.border is not None}
+        number = (pl.col("offset") // (1 << FILE_BITS)).cast(pl.Int64)
+        border = number.replace_strict(borders, default=None, return_dtype=pl.Int64)
+        counts = requests.filter(pl.col("offset") >= border).group_by(number.alias("number")).len()
+        for file, count in counts.iter_rows():
+            self.accesses[file] = self.accesses.get(file, 0) + count
+
+
+def _place(number: int, offset: int) -> int:
+    return number << FILE_BITS | offset
+
+
+def _as_time(value: object) -> datetime:
+    """A frame's extreme time; 1970 for none."""
+    return value if isinstance(value, datetime) else _EPOCH
