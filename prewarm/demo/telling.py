@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from prewarm.demo.mornings import BIGGER, FOUR, LONGER, NOBODY, ORACLE, OURS, WEEKLY, Comparison, Conditions
-from prewarm.insight.replay import Cause, Result
+from prewarm.demo.mornings import NOBODY, OURS, WEEKLY, Comparison, Conditions
+from prewarm.insight.replay import Cause, Cost, Result
 
 BARS = " ▁▂▃▄▅▆▇█"
 
@@ -29,37 +31,38 @@ REMEDIES = {
 def opening(console: Console) -> None:
     """What this is, before anything else."""
     console.print()
-    console.print(
-        Text.assemble(
-            ("prewarm demo", "bold"),
-            "  on SYNTHETIC data: six weeks of offices that never existed, their logs written by a generator",
-        )
+    console.print(Text.assemble(("prewarm demo", "bold"), " on SYNTHETIC data"))
+    say(
+        console,
+        "Six weeks of offices that never existed, as the logs their mirrors would have written.",
+        "dim",
     )
 
 
-def section(console: Console, number: int, title: str, note: str = "") -> None:
-    """A numbered heading, with a dim remark."""
+def section(console: Console, number: int, title: str, note: str) -> None:
+    """A numbered heading, and a dim line that says what is shown."""
     console.print()
-    console.print(Text.assemble((f"{number}  {title}", "bold"), (f"   {note}" if note else "", "dim")))
+    console.print(Text.assemble((f"{number}  ", "dim"), (title, "bold")))
+    say(console, note, "dim")
+    console.print()
 
 
-def say(console: Console, words: str, style: str = "") -> None:
-    """One indented line."""
-    console.print(Text(f"   {words}", style=style))
+def say(console: Console, words: str | Text, style: str = "", indent: int = 3) -> None:
+    """A line that stays indented where it has to be folded."""
+    text = Text(words, style=style) if isinstance(words, str) else words
+    console.print(Padding(text, (0, 0, 0, indent), expand=False))
 
 
-def table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """An aligned table; the first `left` columns hold words, the others numbers."""
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for number, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if number < left else "right", no_wrap=True)
+def table(
+    console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()
+) -> None:
+    """An aligned, indented table; columns named in `right` hold numbers."""
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    for column in columns:
+        drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
-    grid = Table.grid()
-    grid.add_column(width=3)
-    grid.add_column()
-    grid.add_row("", drawn)
-    console.print(grid)
+    console.print(Padding(drawn, (0, 0, 0, 3), expand=False))
 
 
 def rhythm(console: Console, hours: Mapping[str, Sequence[float]]) -> None:
@@ -93,21 +96,70 @@ def ranking(console: Console, top: Sequence[tuple[str, float, float]]) -> None:
         )
 
 
-def rivals(console: Console, comparison: Comparison, conditions: Conditions) -> None:
+def rivals(console: Console, comparison: Comparison, cost: Cost) -> None:
     """The table of policies, the causes of what remained, and the verdict."""
     mornings = len(comparison.days)
-    rows = [
-        _policy(name, comparison.results[name], mornings) for name in (NOBODY, FOUR, WEEKLY, OURS, ORACLE)
-    ]
-    rows += [
-        _policy(name, comparison.fixes[name], mornings)
-        for name in (LONGER, BIGGER)
-        if name in comparison.fixes
-    ]
-    table(console, ("warmed by", "served warm", "cold", "waited", "warmed", "wasted", "upstream"), rows)
+    rows = [_policy(name, result, mornings) for name, result in comparison.results.items()]
+    rows += [_policy(name, result, mornings) for name, result in comparison.fixes.items()]
+    columns = ("warmed by", "served warm", "cold", "waited", "warmed", "wasted", "upstream")
+    table(console, columns, rows, right=columns[1:])
+    milliseconds, megabits = cost.round_trip * 1000, cost.bandwidth * 8 / 1e6
+    model = f"{milliseconds:.0f} ms a request and {megabits:.0f} Mbit/s to the upstream"
+    say(console, f"waited: by clients, a morning, as modelled by {model}", "dim")
+    console.print()
     _causes(console, comparison)
-    answer, reason = comparison.verdict.answer, comparison.verdict.reason
-    console.print(Text.assemble("   ", (f"{answer}", "bold"), f": {reason} a morning"))
+    console.print()
+    _verdict(console, comparison, 3)
+    ahead, behind = _mornings(comparison.results[OURS], comparison.results[WEEKLY])
+    say(
+        console,
+        f"Against a weekly list, prewarm waited less on {ahead} of {mornings} mornings, more on {behind}.",
+    )
+
+
+def verdicts(console: Console, comparisons: Sequence[Comparison]) -> None:
+    """One site after the other: how warm it is without us, and what follows."""
+    width = max(len(comparison.site) for comparison in comparisons)
+    for comparison in comparisons:
+        served = comparison.results[NOBODY].hit_ratio
+        say(console, f"{comparison.site:{width}}  a warm LRU served {served:.1%} of the mornings' pulls")
+        _verdict(console, comparison, 5 + width)
+
+
+def _verdict(console: Console, comparison: Comparison, indent: int) -> None:
+    told = comparison.verdict
+    say(console, Text.assemble((f"{told.answer}", "bold"), f": {told.reason}."), indent=indent)
+
+
+def _mornings(ours: Result, theirs: Result) -> tuple[int, int]:
+    """On how many mornings we waited less, and on how many more, by a second at least."""
+    gains = [their - our for our, their in zip(ours.waiting, theirs.waiting, strict=True)]
+    return sum(gain >= 1 for gain in gains), sum(gain <= -1 for gain in gains)
+
+
+def conditions(given: Conditions, comparison: Comparison) -> str:
+    """What all policies share, in words."""
+    mirror, pulls = given.mirror, comparison.results[NOBODY].pulls
+    disk = f"a {size(mirror.capacity)} mirror" if mirror.capacity else "a mirror"
+    expiry = f"expiry {mirror.ttl.days} days after the fill" if mirror.ttl else "no expiry"
+    return (
+        f"{len(comparison.days)} mornings of 07:00 to 12:00, {pulls} pulls; {disk}, {expiry};"
+        f" each policy may warm {given.top} images and {size(given.max_bytes)} a morning"
+    )
+
+
+def closing(console: Console, seconds: float, lake: Path | None) -> None:
+    """How long it took and where to go on."""
+    console.print()
+    say(
+        console,
+        f"Told in {seconds:.1f} s, on synthetic data. The same verbs on your own mirror's log:",
+        "dim",
+    )
+    say(console, "  prewarm ingest /var/log/registry/access.log && prewarm rank")
+    if lake is not None:
+        say(console, f"This lake is kept: {lake}", "dim")
+    console.print()
 
 
 def _policy(name: str, result: Result, mornings: int) -> tuple[str, ...]:
@@ -131,16 +183,21 @@ def _causes(console: Console, comparison: Comparison) -> None:
         if nobody.get(cause) or ours.get(cause)
     ]
     if rows:
-        table(console, ("cold because", "what removes it", "nobody", "prewarm"), rows, left=2)
+        table(
+            console,
+            ("cold because", "what removes it", "nobody", "prewarm"),
+            rows,
+            right=("nobody", "prewarm"),
+        )
 
 
 def size(count: float) -> str:
     """`1.2 GB`, by powers of a thousand."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
+    units = ["B", "kB", "MB", "GB"]
+    while count >= 1000 and len(units) > 1:
         count /= 1000
-    return f"{count:.1f} GB"
+        units.pop(0)
+    return f"{count:.0f} B" if units[0] == "B" else f"{count:.1f} {units[0]}"
 
 
 def clock(time: datetime, timezone: str) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -101,10 +101,15 @@ class Result:
     misses: dict[Cause, int]
     bytes_pulled: int  # of the scored pulls
     bytes_missed: int  # ... that came from upstream while a client waited
-    seconds: float  # that clients waited for upstream
+    waiting: tuple[float, ...]  # seconds that clients waited for upstream, per window
     filled_bytes: int  # fetched because a client asked
     warmed_bytes: int  # fetched by the policy
     wasted_bytes: int  # warmed, and gone or still unused at the end
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that clients waited for upstream, in all windows."""
+        return sum(self.waiting)
 
     @property
     def missed(self) -> int:
@@ -275,56 +280,46 @@ class _Cache:
         return Cause.FRESH_PUSH if fresh else Cause.NEVER_SEEN
 
 
-@dataclass(slots=True)
 class _Score:
     """Adds up a Result."""
 
-    cost: Cost
-    windows: Sequence[Window] | None
-    pulls: int = 0
-    misses: Counter[Cause] = field(default_factory=Counter)
-    bytes_pulled: int = 0
-    bytes_missed: int = 0
-    seconds: float = 0.0
-    filled_bytes: int = 0
-    warmed_bytes: int = 0
-    _starts: deque[tuple[float, float]] = field(init=False)
-    _since: float = field(init=False)
-    _until: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        spans = [(start.timestamp(), end.timestamp()) for start, end in self.windows or ()]
-        if self.windows is None:
-            spans = [(float("-inf"), float("inf"))]
-        self._starts = deque(spans)
-        self._since, self._until = (spans[0][0], spans[-1][1]) if spans else (0.0, 0.0)
+    def __init__(self, cost: Cost, windows: Sequence[Window] | None) -> None:
+        spans = [(start.timestamp(), end.timestamp()) for start, end in windows or ()]
+        self._spans = spans if windows is not None else [(float("-inf"), float("inf"))]
+        self._cost = cost
+        self._current = 0  # the window that is scored, or the next one
+        self._pulls = self._bytes_pulled = self._bytes_missed = self._filled = 0
+        self._misses: Counter[Cause] = Counter()
+        self._waiting = [0.0] * len(self._spans)
+        self.warmed_bytes = 0
 
     def pulled(self, pull: Pull, now: float, cause: Cause | None, missing: list[tuple[str, int]]) -> None:
         size = sum(size for _, size in missing) if cause is not None else 0
-        if self._since <= now < self._until:
-            self.filled_bytes += size
+        if size and self._spans and self._spans[0][0] <= now < self._spans[-1][1]:
+            self._filled += size
         if not self._scored(now):
             return
-        self.pulls += 1
-        self.bytes_pulled += pull.content.bytes
+        self._pulls += 1
+        self._bytes_pulled += pull.content.bytes
         if cause is not None:
-            self.misses[cause] += 1
-            self.bytes_missed += size
-            self.seconds += self.cost.seconds(len(missing), size)
+            self._misses[cause] += 1
+            self._bytes_missed += size
+            self._waiting[self._current] += self._cost.seconds(len(missing), size)
 
     def result(self, wasted: int) -> Result:
         return Result(
-            self.pulls,
-            dict(self.misses),
-            self.bytes_pulled,
-            self.bytes_missed,
-            self.seconds,
-            self.filled_bytes,
-            self.warmed_bytes,
-            wasted,
+            pulls=self._pulls,
+            misses=dict(self._misses),
+            bytes_pulled=self._bytes_pulled,
+            bytes_missed=self._bytes_missed,
+            waiting=tuple(self._waiting),
+            filled_bytes=self._filled,
+            warmed_bytes=self.warmed_bytes,
+            wasted_bytes=wasted,
         )
 
     def _scored(self, now: float) -> bool:
-        while self._starts and self._starts[0][1] <= now:
-            self._starts.popleft()
-        return bool(self._starts) and self._starts[0][0] <= now
+        """Whether `now` is in a window; those that are over are left behind."""
+        while self._current < len(self._spans) and self._spans[self._current][1] <= now:
+            self._current += 1
+        return self._current < len(self._spans) and self._spans[self._current][0] <= now

@@ -84,10 +84,10 @@ def _best(rivals: Mapping[str, Result], none: Result, windows: int) -> tuple[str
 
 
 def _nothing_to_gain(none: Result, possible: float, waiting: float) -> str:
-    return (
-        f"the warm cache already serves {none.hit_ratio:.1%} of pulls;"
-        f" even perfect foresight would save only {_of(possible, waiting)}"
-    )
+    served = f"the warm cache already serves {none.hit_ratio:.1%} of pulls"
+    if not none.missed:
+        return f"{served}; there is no waiting to save"
+    return f"{served}; even perfect foresight would save only {_of(possible, waiting)}"
 
 
 def _gain(saved: float, waiting: float, rival: str, rivalled: float, bar: Bar) -> str:

@@ -182,6 +182,15 @@ def test_waiting_is_round_trips_and_bytes() -> None:
     assert result.seconds == pytest.approx(0.5 * 5 + 11)
 
 
+def test_waiting_is_kept_by_window() -> None:
+    """The first window waited, the second did not."""
+    pulls = [pull(1, "nginx:1", NGINX), pull(11, "nginx:1", NGINX)]
+    windows = [(START, START + 2 * HOUR), (START + 10 * HOUR, START + 12 * HOUR)]
+    result = replay(pulls, Mirror(), windows=windows, cost=Cost(round_trip=1, bandwidth=110))
+    assert result.waiting == (6.0, 0.0)
+    assert result.seconds == 6.0
+
+
 def test_nothing_pulled_is_a_perfect_hit_ratio() -> None:
     """No pull missed."""
     empty = replay([], Mirror())

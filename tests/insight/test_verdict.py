@@ -8,7 +8,8 @@ from prewarm.insight.verdict import Answer, Verdict, verdict
 
 def waiting(seconds: float, missed: int = 10) -> Result:
     """A result of 1000 pulls in which clients waited so long."""
-    return Result(1000, {Cause.TAG_MOVED: missed}, 10**9, 10**6, seconds, 10**9, 0, 0)
+    misses = {Cause.TAG_MOVED: missed} if missed else {}
+    return Result(1000, misses, 10**9, 10**6, (seconds,), 10**9, 0, 0)
 
 
 def judged(none: float, ours: float, oracle: float, *, weekly: float, ttl: float) -> Verdict:
@@ -51,6 +52,13 @@ def test_a_warm_cache_that_serves_everything_needs_nothing() -> None:
     told = judged(20, 1, 0, weekly=5, ttl=1)
     assert told.answer is Answer.NO
     assert "the warm cache already serves 99.0% of pulls" in told.reason
+
+
+def test_where_nobody_waits_it_says_so() -> None:
+    """No miss at all: the reason has no figures to divide."""
+    told = verdict(*[waiting(0, missed=0)] * 3, lists={}, fixes={}, windows=10)
+    assert told.answer is Answer.NO
+    assert told.reason.endswith("there is no waiting to save")
 
 
 def test_waiting_that_no_list_can_remove_is_no_reason() -> None:
