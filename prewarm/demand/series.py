@@ -29,7 +29,8 @@ class Grid:
     """Pulls per image and hour of one site.
 
     `counts` is sparse, images x hours, float32, without stored zeros. Column t covers
-    `[start + t h, start + (t + 1) h)`; `start` is aware UTC, aligned to the site's own clock (so 08:00 in Mumbai begins a column).
+    `[start + t h, start + (t + 1) h)`; `start` is aware UTC, aligned to the site's own clock (so 08:00 in
+    Mumbai begins a column).
     `observed[t]` is False where the site logged nothing because of an outage: those hours are
     unknown, not zero. `repositories[i]` numbers the repository of image i.
     """
