@@ -1,0 +1,192 @@
+"""Combined and common access lines."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prewarm.logs import accesses
+from prewarm.logs.formats import Hints, Parsed, clean, combined
+
+STAMP = "24/Nov/2026:08:15:02 +0000"
+LINE = f'10.0.0.7 - ci [{STAMP}] "GET /v2/acme/api/manifests/2.1 HTTP/1.1" 200 517 "-" "containerd/1.7"'
+
+
+def parse(*lines: str) -> Parsed:
+    """These lines, parsed; offsets count them."""
+    return combined.FORMAT.parse(pl.DataFrame({"offset": range(len(lines)), "line": list(lines)}), Hints())
+
+
+def only(line: str) -> dict[str, Any]:
+    """The one access of a line."""
+    (row,) = parse(line).accesses.iter_rows(named=True)
+    return row
+
+
+def test_every_field_of_a_line() -> None:
+    """What the line says, and null for what it does not say."""
+    assert only(LINE) == dict.fromkeys(accesses.SCHEMA) | {
+        "timestamp": datetime(2026, 11, 24, 8, 15, 2, tzinfo=UTC),
+        "client": "10.0.0.7",
+        "user": "ci",
+        "agent": "containerd/1.7",
+        "method": "GET",
+        "repository": "acme/api",
+        "reference": "2.1",
+        "object": "manifest",
+        "status": 200,
+        "bytes": 517,
+        "family": "access",
+        "offset": 0,
+    }
+
+
+def test_stamps_are_utc() -> None:
+    """A zone in the stamp is honoured."""
+    moved = LINE.replace("08:15:02 +0000", "13:45:02 +0530")
+    assert only(moved)["timestamp"] == datetime(2026, 11, 24, 8, 15, 2, tzinfo=UTC)
+
+
+def test_the_common_format_has_no_agent() -> None:
+    """Without referer and agent the line is still whole."""
+    row = only(LINE.split(' "-"')[0])
+    assert (row["status"], row["bytes"], row["agent"]) == (200, 517, None)
+
+
+@pytest.mark.parametrize("agent", ["", "-"])
+def test_an_agent_that_says_nothing_is_null(agent: str) -> None:
+    """gorilla writes nothing, nginx a dash."""
+    assert only(LINE.replace("containerd/1.7", agent))["agent"] is None
+
+
+@pytest.mark.parametrize("size", ["-", "-1", "9" * 25])
+def test_unknown_sizes_are_null(size: str) -> None:
+    """A size that is unknown, or that no file can have, costs the size only."""
+    assert only(LINE.replace(" 517 ", f" {size} "))["bytes"] is None
+
+
+def test_a_forwarded_client_wins() -> None:
+    """nginx's main format ends with X-Forwarded-For; its first address is the client."""
+    assert only(f'{LINE} "192.0.2.9, 10.1.1.1"')["client"] == "192.0.2.9"
+    assert only(f'{LINE} "-"')["client"] == "10.0.0.7"
+
+
+def test_unknown_trailing_fields_are_tolerated() -> None:
+    """Whatever an operator appended is left alone."""
+    row = only(f'{LINE} 181 "registry@docker" "http://172.19.0.3:5000" 12ms')
+    assert (row["client"], row["seconds"]) == ("10.0.0.7", None)
+
+
+def test_carriage_returns_and_a_byte_order_mark_are_dropped() -> None:
+    """A file that went through Windows reads the same."""
+    assert (
+        parse("\ufeff" + LINE + "\r", LINE + "\r").accesses.select("client", "agent").rows()
+        == [("10.0.0.7", "containerd/1.7")] * 2
+    )
+
+
+def test_nuls_of_a_truncated_file_are_skipped() -> None:
+    """copytruncate leaves NULs where the writer's offset was."""
+    assert only("\0" * 50 + LINE)["client"] == "10.0.0.7"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "reason"),
+    [
+        (r"\x16\x03\x01\x00\xDE\x01'b\xAC", "not an HTTP request"),
+        ("<BADREQ>", "not an HTTP request"),
+        ("-", "not an HTTP request"),
+        ("GET /metrics HTTP/1.1", "outside the registry API"),
+    ],
+)
+def test_other_requests_are_ignored_not_malformed(request_line: str, reason: str) -> None:
+    """They fit the grammar and are no registry requests."""
+    parsed = parse(LINE.replace("GET /v2/acme/api/manifests/2.1 HTTP/1.1", request_line))
+    assert (parsed.ignored, parsed.malformed, parsed.accesses.height) == ({reason: 1}, {}, 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "done",
+        LINE[:60],
+        LINE.replace(" 200 ", " ok "),
+        LINE.replace("- ci", "ci"),
+        LINE.replace("24/Nov", "31/Feb"),
+        LINE.replace(" 200 517 ", " 99999 517 "),
+        f"goroutine 1 [running]: {LINE[:20]}",
+    ],
+)
+def test_what_fits_no_grammar_is_malformed_with_an_example(line: str) -> None:
+    """Counted under a reason, with the line."""
+    parsed = parse(line, LINE)
+    assert list(parsed.malformed.values()) == [1]
+    assert parsed.examples[next(iter(parsed.malformed))] == line[:200]
+    assert parsed.accesses.height == 1
+
+
+def test_examples_are_printable() -> None:
+    """A hostile line never reaches a terminal raw, nor at length."""
+    (example,) = parse("\x1b[2J\x07evil" + "x" * 5000).examples.values()
+    assert example.isprintable()
+    assert len(example) <= 200
+
+
+def test_empty_lines_are_neither() -> None:
+    """They are not counted at all."""
+    parsed = parse("", "   ", LINE)
+    assert (parsed.accesses.height, parsed.ignored, parsed.malformed) == (1, {}, {})
+
+
+def test_lines_without_a_time_are_refused_with_the_reason() -> None:
+    """Harbor's nginx on a bare stdout prints no time; none is invented."""
+    timeless = pl.Series(['10.0.0.7 - "GET /v2/ HTTP/1.1" 401 76 "-" "docker/27" 0.004 0.004 .'] * 3)
+    assert "no time" in (combined.FORMAT.refuse(timeless) or "")
+    assert combined.FORMAT.refuse(pl.Series([LINE])) is None
+
+
+@pytest.mark.parametrize("year", [1970, 2099])
+def test_far_dates_are_read(year: int) -> None:
+    """A clock that is wrong is not our error."""
+    assert only(LINE.replace("2026", str(year)))["timestamp"].year == year
+
+
+@given(st.lists(st.one_of(st.binary(max_size=80), st.just(LINE.encode())), max_size=8), st.integers(0, 130))
+def test_any_bytes_are_accounted_for(raw: list[bytes], cut: int) -> None:
+    """No bytes raise; every line that is not empty is an access, ignored or malformed."""
+    lines = [line.decode(errors="replace").replace("\n", " ") for line in raw] + [LINE[:cut]]
+    kept = clean(pl.DataFrame({"offset": range(len(lines)), "line": lines})).height
+    parsed = parse(*lines)
+    assert parsed.accesses.height + sum(parsed.ignored.values()) + sum(parsed.malformed.values()) == kept
+
+
+_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0", exclude_categories=["Cs"]))
+_NAME = st.from_regex(r"[a-z0-9]{1,8}(/[a-z0-9]{1,8}){0,2}", fullmatch=True)
+
+
+@given(
+    second=st.integers(0, 4_000_000_000),
+    repository=_NAME,
+    tag=st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True),
+    agent=_TEXT,
+    status=st.integers(100, 599),
+    size=st.integers(0, 2**62),
+)
+def test_a_rendered_access_is_parsed_back(
+    second: int, repository: str, tag: str, agent: str, status: int, size: int
+) -> None:
+    """What gorilla writes of a request gives that request."""
+    escaped = agent.replace("\\", "\\\\").replace('"', '\\"')
+    when = datetime.fromtimestamp(second, UTC)
+    stamp = f"{when:%d/%b/%Y:%H:%M:%S} +0000"
+    path = f"/v2/{repository}/manifests/{tag}"
+    row = only(f'::1 - - [{stamp}] "HEAD {path} HTTP/1.1" {status} {size} "" "{escaped}"')
+    assert row["timestamp"] == when
+    assert (row["repository"], row["reference"], row["method"]) == (repository, tag, "HEAD")
+    assert (row["status"], row["bytes"], row["client"]) == (status, size, "::1")
+    assert row["agent"] == (agent if agent not in {"", "-"} else None)
