@@ -98,7 +98,7 @@ def _merge_families(accesses: pl.DataFrame) -> pl.DataFrame:
         app = app.join(pair, left_on="row", right_on="row_app", how="anti")
         access = access.join(pair, left_on="row", right_on="row_access", how="anti")
         pairs.append(pair)
-    return _join_pairs(numbered, pl.concat(pairs)).drop("row")
+    return _name_registry(_join_pairs(numbered, pl.concat(pairs)).drop("row"))
 
 
 def _candidates(numbered: pl.DataFrame, family: str) -> pl.DataFrame:
@@ -133,6 +133,19 @@ def _join_pairs(numbered: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
         *(pl.coalesce(name, f"{name}_other") for name in columns),
         pl.min_horizontal("offset", "offset_other").alias("offset"),
     ).select(numbered.columns)
+
+
+def _name_registry(accesses: pl.DataFrame) -> pl.DataFrame:
+    """Access lines without a partner belong to the registry that all application lines name, if it is one.
+
+    Release 3.0.0 logs no HEAD of a manifest in its application log: the tag stands in an access line
+    only, which names no host, and would not meet the layers that were fetched for it.
+    """
+    of_app = pl.when(pl.col("family") == "app").then("registry")
+    scope = _source(accesses)
+    one, name = of_app.drop_nulls().n_unique() == 1, of_app.drop_nulls().first()
+    only = pl.when(one.over(scope) if scope else one).then(name.over(scope) if scope else name)
+    return accesses.with_columns(pl.coalesce("registry", only))
 
 
 def _source(accesses: pl.DataFrame) -> list[str]:

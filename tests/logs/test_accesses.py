@@ -133,6 +133,18 @@ def test_behind_a_proxy_the_forwarded_client_wins() -> None:
     assert request["client"] == "10.0.0.7"
 
 
+def test_an_access_line_alone_belongs_to_the_only_registry() -> None:
+    """Release 3.0.0 logs a HEAD of a manifest in the access log only, without a host."""
+    head, get = merge([access(-1.0, method="HEAD"), app()])
+    assert (head["registry"], get["registry"]) == ("mirror:5000", "mirror:5000")
+
+
+def test_of_several_registries_none_is_guessed() -> None:
+    """Two hosts in one log: the access line keeps what it says, nothing."""
+    alone, *_ = merge([access(-1.0, method="HEAD"), app(), app(0.1, registry="other:5000")])
+    assert alone["registry"] is None
+
+
 def test_different_sources_never_merge() -> None:
     """The same id in two logs stays two accesses; pulls carry the ids to tell."""
     assert len(merge([app(key="a", source="x"), app(key="a", source="y")])) == 2
