@@ -26,7 +26,8 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else DONE
     except click.UsageError as wrong:
-        wrong.show()
+        command = wrong.ctx.command_path if wrong.ctx else "prewarm"
+        click.echo(f"prewarm: {wrong.format_message()} (see {command} --help)", err=True)
         return USAGE
     except click.ClickException as refused:
         refused.show()

@@ -61,7 +61,7 @@ def ingest(
     PATH every source of the settings is read. What was read before is not read again.
     """
     settings = options.load(config, assignments, lake=lake, timezone=timezone)
-    chosen = _sources(settings, paths, source, site=site, registry=registry, log_format=log_format)
+    chosen = _sources(settings, paths, source, site, registry, log_format)
     for result in _passes(settings, chosen, follow, interval):
         for warning in result.warnings:
             output.warn(warning)
@@ -73,19 +73,29 @@ def ingest(
 
 
 def _sources(
-    settings: Settings, paths: tuple[str, ...], name: str | None, **flags: str | None
+    settings: Settings,
+    paths: tuple[str, ...],
+    name: str | None,
+    site: str | None,
+    registry: str | None,
+    log_format: str | None,
 ) -> list[Source]:
-    """The sources to read: those of the settings, or the given paths under the given flags."""
-    changes = {"format": flags["log_format"], "site": flags["site"], "registry": flags["registry"]}
-    given = {key: value for key, value in changes.items() if value is not None}
-    if paths:
-        return [replace(settings.source(name, paths), **given)]
-    names = [name] if name else sorted(settings.sources)
+    """The sources to read, those of the settings or the given paths, as the flags change them."""
+    names = [name] if name or paths else sorted(settings.sources)
     if not names:
         raise click.UsageError(
             "nothing to read: give a PATH, or a [sources.NAME] with a path in prewarm.toml"
         )
-    return [replace(settings.source(each), **given) for each in names]
+    found = [settings.source(each, paths) for each in names]
+    return [
+        replace(
+            source,
+            site=site or source.site,
+            registry=registry or source.registry,
+            format=log_format or source.format,
+        )
+        for source in found
+    ]
 
 
 def _passes(
@@ -151,7 +161,7 @@ def pulls(
     from prewarm.pipeline.pulls import export
 
     settings = options.load(config, assignments, lake=lake, timezone=timezone)
-    zone = settings.site(site).timezone
+    zone = settings.zone(site)
     frame = export(
         Lake.open(settings.lake),
         since=options.aware(since, zone),

@@ -1,0 +1,198 @@
+"""The command line as scripts use it: flags, JSON keys, exit codes, what lands on which stream."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from prewarm.cli import cli
+from tests.cli.conftest import Prewarm
+from tests.logs_of_a_day import DAYS
+
+MONDAY_AT_EIGHT = "2026-11-16T08:00Z"
+PULLS = 24 * DAYS + 3 * DAYS + 24 * DAYS
+
+
+def test_a_log_becomes_a_ranking_without_any_file(prewarm: Prewarm, log: Path) -> None:
+    """`ingest` and `rank` need no configuration: the lake is ./lake."""
+    assert prewarm("ingest", str(log)).code == 0
+
+    ranked = prewarm("rank", "--at", MONDAY_AT_EIGHT, "--json")
+
+    assert ranked.code == 0
+    assert [row["image"] for row in ranked.document["ranking"]] == [
+        "docker.io/acme/web:1.0",
+        "docker.io/acme/api:2.1",
+    ]
+
+
+def test_ingest_counts_what_it_read(prewarm: Prewarm, log: Path) -> None:
+    """The keys that scripts rely on, and a second reading that reads nothing."""
+    first = prewarm("ingest", str(log), "--json").document
+    second = prewarm("ingest", str(log), "--json").document
+
+    lines = len(log.read_text().splitlines())
+    assert (first["lines"], first["accesses"], first["pulls"]) == (lines, lines, PULLS)
+    assert (first["malformed"], first["duplicates"]) == (0, 0)
+    assert first["files"] == [
+        {
+            "path": str(log),
+            "format": "combined",
+            "wrapper": None,
+            "lines": lines,
+            "accesses": lines,
+            "malformed": 0,
+        }
+    ]
+    assert {"ignored", "seconds"} <= first.keys()
+    assert (second["lines"], second["pulls"]) == (0, 0)
+
+
+def test_pulls_are_exported_in_every_form(prewarm: Prewarm, log: Path) -> None:
+    """Table, CSV, NDJSON and JSON list the same pulls."""
+    prewarm("ingest", str(log))
+
+    rows = [json.loads(line) for line in prewarm("pulls", "--format", "ndjson").out.splitlines()]
+    keys = {
+        "timestamp",
+        "site",
+        "client",
+        "registry",
+        "repository",
+        "tag",
+        "digest",
+        "kind",
+        "status",
+        "blobs",
+    }
+    assert len(rows) == PULLS
+    assert keys <= rows[0].keys()
+    assert rows[0]["timestamp"].endswith("Z")
+    assert prewarm("pulls", "--json").document["pulls"] == rows
+    assert len(prewarm("pulls", "--format", "csv").out.splitlines()) == PULLS + 1
+    assert "docker.io/acme/api:2.1" in prewarm("pulls").out
+
+
+def test_pulls_are_filtered(prewarm: Prewarm, log: Path) -> None:
+    """By image, kind and time; the end is outside."""
+    prewarm("ingest", str(log))
+
+    checks = prewarm("pulls", "--kind", "check", "--json").document["pulls"]
+    morning = prewarm(
+        "pulls",
+        "--image",
+        "acme/web",
+        "--since",
+        "2026-11-02T00:00Z",
+        "--until",
+        "2026-11-03T00:00Z",
+        "--json",
+    ).document["pulls"]
+
+    assert {row["repository"] for row in checks} == {"acme/idle"}
+    assert len(morning) == 3
+
+
+def test_rank_answers_several_times_and_a_whole_day(prewarm: Prewarm, log: Path) -> None:
+    """--at may be repeated; --day gives the 24 hours of the site's day."""
+    prewarm("ingest", str(log))
+
+    several = prewarm("rank", "--at", MONDAY_AT_EIGHT, "--at", "2026-11-16T09:00Z", "--json").document
+    day = prewarm("rank", "--day", "2026-11-16", "--top", "1", "--json").document
+
+    assert [answer["at"] for answer in several["answers"]] == ["2026-11-16T08:00:00Z", "2026-11-16T09:00:00Z"]
+    assert len(day["answers"]) == 24
+    assert day["answers"][8]["ranking"][0]["image"] == "docker.io/acme/web:1.0"
+    assert day["answers"][3]["ranking"][0]["image"] == "docker.io/acme/api:2.1"
+
+
+def test_rank_explains_an_image(prewarm: Prewarm, log: Path) -> None:
+    """--explain shows the steps from the site to the number."""
+    prewarm("ingest", str(log))
+
+    told = prewarm("rank", "--at", MONDAY_AT_EIGHT, "--explain", "acme/web:1.0")
+
+    assert told.code == 0
+    assert "hour of week" in told.out
+
+
+def test_forecast_has_intervals(prewarm: Prewarm, log: Path) -> None:
+    """Every row has a mean, a probability and an interval around it."""
+    prewarm("ingest", str(log))
+
+    document = prewarm(
+        "forecast", "--at", MONDAY_AT_EIGHT, "--hours", "2", "--level", "80", "--json"
+    ).document
+
+    assert document["cutoff"] == "2026-11-15T23:00:00Z"
+    assert document["model"] == "profile"
+    assert len(document["rows"]) == 2 * 2
+    for row in document["rows"]:
+        assert row["lo"] <= row["mean"] <= row["hi"] or row["mean"] < 0.5
+        assert 0 <= row["probability"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        pytest.param(["ingest", "missing.log"], 1, "missing.log does not exist", id="no such log"),
+        pytest.param(["ingest"], 2, "give a PATH", id="nothing to read"),
+        pytest.param(["rank"], 1, "prewarm ingest", id="empty lake"),
+        pytest.param(["rank", "--at", "tomorrow"], 2, "2026-11-30T08:00Z", id="no time"),
+        pytest.param(["rank", "--explain", "A::"], 1, "no image reference", id="no reference"),
+        pytest.param(["plan", "--cache", "ofice"], 1, "no cache called 'ofice'", id="unknown cache"),
+        pytest.param(["run"], 2, "--cache NAME", id="nothing to run"),
+        pytest.param(["run", "--plan", "p0"], 1, "no plan called 'p0'", id="unknown plan"),
+        pytest.param(["rank", "--config", "x.toml"], 1, "x.toml: no such file", id="no config"),
+        pytest.param(["rank", "--set", "laek=x"], 1, "did you mean 'lake'", id="typo in --set"),
+        pytest.param(["serve", "--host", "0.0.0.0"], 1, "needs a token", id="open to the world"),
+        pytest.param(["rank", "--timezone", "Mars/Base"], 1, "Mars/Base", id="no such zone"),
+        pytest.param(["pear"], 2, "No such command 'pear'", id="no such verb"),
+    ],
+)
+def test_a_refusal_is_one_line_and_writes_nothing(
+    prewarm: Prewarm, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    """Exit 1 or 2, one line on stderr that teaches, nothing on stdout, no lake."""
+    ran = prewarm(*arguments)
+
+    assert (ran.code, ran.out) == (code, "")
+    assert words in ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert not (tmp_path / "lake").exists()
+
+
+def test_a_config_with_a_typo_names_the_nearest_key(prewarm: Prewarm, tmp_path: Path) -> None:
+    """prewarm.toml is read from the working folder and refused by name."""
+    (tmp_path / "prewarm.toml").write_text('[sites.boise]\ntimezon = "America/Boise"\n')
+
+    ran = prewarm("rank")
+
+    assert ran.code == 1
+    assert "prewarm.toml: unknown key 'sites.boise.timezon'; did you mean 'timezone'?" in ran.err
+
+
+def test_a_layout_is_warmed_from_a_plan(prewarm: Prewarm, tmp_path: Path, log: Path) -> None:
+    """Images of registries that are not listed are skipped with the line that would allow them."""
+    prewarm("ingest", str(log))
+    (tmp_path / "prewarm.toml").write_text('[caches.edge]\ndriver = "layout"\npath = "oci"\n')
+
+    planned = prewarm("plan", "--cache", "edge", "--at", MONDAY_AT_EIGHT, "--json")
+
+    assert planned.code == 0
+    assert {"id", "cache", "window", "budget", "warms", "skipped", "withheld"} <= planned.document.keys()
+    assert "[registries." in planned.document["skipped"][0]["reason"]
+
+
+@pytest.mark.parametrize("verb", sorted(cli.commands))
+def test_every_verb_and_flag_has_help(verb: str) -> None:
+    """The manual is the program's own, so nothing in it may be silent."""
+    command = cli.commands[verb]
+
+    assert command.help
+    silent = [
+        p.name for p in command.params if p.param_type_name == "option" and not getattr(p, "help", None)
+    ]
+    assert [name for name in silent if name not in {"hours", "top", "form", "objective"}] == []

@@ -1,0 +1,167 @@
+"""The service as dashboards use it: rankings, paging, health, refusals, tokens."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from prewarm.errors import SettingsError
+from prewarm.lake import Lake
+from prewarm.logs.files import Source
+from prewarm.pipeline.ingest import ingest
+from prewarm.service import is_loopback, serve
+from prewarm.service.app import create_app
+from prewarm.settings import load
+from tests.logs_of_a_day import access_log
+
+EIGHT = "2026-11-16T08:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("service")
+    (folder / "access.log").write_text(access_log())
+    ingest(Lake.open(folder / "lake"), [Source(paths=(str(folder / "access.log"),))])
+    return str(folder / "lake")
+
+
+@pytest.fixture
+def client(lake: str) -> Iterator[TestClient]:
+    with TestClient(create_app(load(lake=lake))) as client:
+        yield client
+
+
+def test_a_ranking_needs_no_token_site_or_time(client: TestClient) -> None:
+    """On loopback the plain question is answered, from now."""
+    answer = client.get("/v1/rankings?limit=50")
+
+    assert answer.status_code == 200
+    assert {
+        "at",
+        "hours",
+        "site",
+        "model",
+        "objective",
+        "ranking",
+        "total",
+        "limit",
+        "offset",
+    } <= answer.json().keys()
+
+
+def test_a_ranking_is_that_of_the_command_line(client: TestClient) -> None:
+    """Best first, with the same keys as `rank --json`."""
+    document = client.get("/v1/rankings", params={"at": EIGHT}).json()
+
+    assert [row["image"] for row in document["ranking"]] == [
+        "docker.io/acme/web:1.0",
+        "docker.io/acme/api:2.1",
+    ]
+    assert document["ranking"][0].keys() == {"rank", "image", "mean", "probability", "bytes", "score"}
+    assert document["at"] == EIGHT
+
+
+def test_pages_are_cut_from_one_ranking(client: TestClient) -> None:
+    """limit and offset move over the whole; total says how long it is."""
+    page = client.get("/v1/rankings", params={"at": EIGHT, "limit": 1, "offset": 1}).json()
+
+    assert page["total"] == 2
+    assert [row["rank"] for row in page["ranking"]] == [2]
+
+
+def test_a_day_has_every_hour(client: TestClient) -> None:
+    """`day` gives the 24 hours of the site's day, each with its top."""
+    answers = client.get("/v1/rankings", params={"day": "2026-11-16", "limit": 1}).json()["answers"]
+
+    assert len(answers) == 24
+    assert answers[8]["ranking"][0]["image"] == "docker.io/acme/web:1.0"
+
+
+def test_new_pulls_change_the_answer(tmp_path: Path) -> None:
+    """What is kept belongs to a state of the lake, so that an ingest shows at once."""
+    (tmp_path / "access.log").write_text(access_log(days=8))
+    lake = Lake.open(tmp_path / "lake")
+    source = Source(paths=(str(tmp_path / "access.log"),))
+    ingest(lake, [source])
+    with TestClient(create_app(load(lake=lake.root))) as client:
+        before = client.get("/v1/rankings", params={"at": EIGHT}).json()
+        (tmp_path / "access.log").write_text(access_log())
+        ingest(lake, [source])
+        after = client.get("/v1/rankings", params={"at": EIGHT}).json()
+
+    assert before["cutoffs"] != after["cutoffs"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "words"),
+    [
+        pytest.param("limt=5", 422, "limt", id="unknown parameter"),
+        pytest.param("limit=0", 422, "limit", id="limit of nothing"),
+        pytest.param("limit=1000000", 422, "limit", id="unbounded limit"),
+        pytest.param("at=2026-11-16T08:00:00", 422, "at", id="time without a zone"),
+        pytest.param("at=now", 422, "at", id="no time"),
+        pytest.param("site=nowhere", 404, "known: default", id="unknown site"),
+        pytest.param("model=oracle", 404, "known: boosted", id="unknown model"),
+        pytest.param("objective=fame", 422, "objective", id="unknown objective"),
+        pytest.param(f"day=2026-11-16&at={EIGHT}", 422, "day", id="day and time"),
+    ],
+)
+def test_refusals_are_problem_details(client: TestClient, query: str, status: int, words: str) -> None:
+    """RFC 9457: a document with status and a detail that names the field."""
+    answer = client.get(f"/v1/rankings?{query}")
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    assert words in answer.json()["detail"]
+
+
+def test_health_tells_a_process_from_a_service(client: TestClient, tmp_path: Path) -> None:
+    """Alive is not ready: an empty lake can rank nothing."""
+    with TestClient(create_app(load(lake=str(tmp_path / "empty")))) as empty:
+        assert empty.get("/livez").status_code == 200
+        assert empty.get("/readyz").status_code == 503
+        assert empty.get("/v1/rankings").status_code == 409
+    assert client.get("/readyz").status_code == 200
+
+
+def test_tokens_guard_the_ranking(lake: str) -> None:
+    """With tokens set, reading needs one that has the scope; health does not."""
+    tokens = {
+        "grafana": {"sha256": hashlib.sha256(b"reader").hexdigest()},
+        "agent": {"sha256": hashlib.sha256(b"writer").hexdigest(), "scopes": ["ingest"]},
+    }
+    with TestClient(create_app(load(lake=lake, service={"tokens": tokens}))) as client:
+        statuses = {
+            token: client.get("/v1/rankings", headers={"Authorization": f"Bearer {token}"}).status_code
+            for token in ("reader", "writer", "wrong")
+        }
+        assert statuses == {"reader": 200, "writer": 403, "wrong": 401}
+        assert client.get("/v1/rankings").status_code == 401
+        assert client.get("/livez").status_code == 200
+
+
+def test_only_loopback_is_open_without_tokens(lake: str) -> None:
+    """Any other bind refuses to start and says how to make a token."""
+    with pytest.raises(SettingsError, match="sha256sum"):
+        serve(load(lake=lake, service={"host": "0.0.0.0"}))
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("x.io", False),
+    ],
+)
+def test_loopback(host: str, loopback: bool) -> None:
+    """Addresses that only this machine can reach."""
+    assert is_loopback(host) is loopback
