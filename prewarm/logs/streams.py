@@ -22,6 +22,7 @@ import polars as pl
 from prewarm.errors import UnreadableInput
 
 CHUNK = 8 << 20  # bytes handed to one parser call
+BLOCK = 1 << 20  # bytes read at once
 LONGEST_LINE = 1 << 20
 TAIL = 4096  # bytes hashed before the place read up to
 BOMB_RATIO, BOMB_BYTES = 500, 64 << 20
@@ -53,7 +54,7 @@ def fingerprint(data: bytes, salt: bytes = b"") -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8, salt=salt).digest()) >> 1
 
 
-def blocks(path: str, start: int = 0, warn: Warn = lambda text: None, size: int = 1 << 20) -> Blocks:
+def blocks(path: str, start: int = 0, warn: Warn = lambda text: None, size: int = BLOCK) -> Blocks:
     """Decompressed bytes of `path` from offset `start` on.
 
     A compressed file that is damaged or ends early yields what can be read, then warns. Raises
@@ -82,7 +83,7 @@ def chunks(
     again (`end <= border`) from lines read for the first time.
     """
     tail = max(0, start - TAIL)
-    with closing(blocks(path, tail, warn)) as source:
+    with closing(blocks(path, tail, warn, min(size, BLOCK))) as source:
         pieces = _pieces(source, start - tail, size)
         cutter = _Cutter(start, border, window=next(pieces))
         for piece in pieces:

@@ -22,7 +22,7 @@ from prewarm.errors import UnreadableInput
 from prewarm.lake import Lake
 from prewarm.logs import files, pulls, streams
 from prewarm.logs.files import Source
-from prewarm.pipeline.reading import Cursor, Log, check_rewrites, look
+from prewarm.pipeline.reading import PACE, Cursor, Log, Pace, Read, check_rewrites, look
 from prewarm.pipeline.settlement import Settlement
 
 Advance = Callable[[int, int | None], None]
@@ -83,6 +83,7 @@ def ingest(
     gap: timedelta = pulls.GAP,
     progress: Advance = lambda done, total: None,
     executor: Executor | None = None,
+    pace: Pace = PACE,
 ) -> IngestResult:
     """Read what is new in `sources` into `lake`.
 
@@ -102,7 +103,7 @@ def ingest(
             large = sum(log.size for log in logs) >= PROCESSES_FROM
             executor = stack.enter_context(compute.processes(None if large else 1))
         for source, found in opened:
-            _read_source(lake, source, found, result, executor, gap, bar)
+            _read_source(_Work(lake, source, gap, pace, executor, bar), found, result)
     result.seconds = time.perf_counter() - began
     return result
 
@@ -167,40 +168,44 @@ def _is_empty(path: str) -> bool:
 # ------------------------------------------------------------------ reading it
 
 
-def _read_source(
-    lake: Lake,
-    source: Source,
-    logs: list[Log],
-    result: IngestResult,
-    executor: Executor,
-    gap: timedelta,
-    bar: _Bar,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What reading one source needs, besides its files."""
+
+    lake: Lake
+    source: Source
+    gap: timedelta
+    pace: Pace
+    executor: Executor
+    bar: _Bar
+
+
+def _read_source(work: _Work, logs: list[Log], result: IngestResult) -> None:
     """Read the files together; of files that begin alike the largest comes first, then the others."""
     reports = {log.path: FileReport(log.shown, log.format.name) for log in logs}
     result.files += reports.values()
     waiting = sorted(logs, key=lambda log: -log.size)
     while waiting:
-        cursors, waiting = _identify(lake, source, waiting)
+        cursors, waiting = _identify(work, waiting)
         if any(cursor.known.unread for cursor in cursors):
-            settlement = Settlement(lake, source, cursors, gap)
-            _read(settlement, cursors, source, result, reports, executor, bar)
+            settlement = Settlement(work.lake, work.source, cursors, work.gap, work.pace)
+            _read(work, settlement, cursors, result, reports)
             result.pulls += settlement.added
             result.pushes += settlement.pushed
             result.duplicates += settlement.duplicates
 
 
-def _identify(lake: Lake, source: Source, logs: list[Log]) -> tuple[list[Cursor], list[Log]]:
+def _identify(work: _Work, logs: list[Log]) -> tuple[list[Cursor], list[Log]]:
     """A cursor for every file, in the order of time; and the files that may be copies of those."""
-    snapshot = lake.snapshot("pulls")
+    snapshot = work.lake.snapshot("pulls")
     cursors: dict[int, Cursor] = {}
     later: list[Log] = []
     for log in logs:
-        known = files.identify(log.path, source.site, lambda id: files.loaded(id, snapshot.progress))
+        known = files.identify(log.path, work.source.site, lambda id: files.loaded(id, snapshot.progress))
         if known.id in cursors:
             later.append(log)
         else:
-            cursors[known.id] = Cursor(log, 0, known, log.newest)
+            cursors[known.id] = Cursor(log, 0, known, log.newest, work.pace)
     ordered = sorted(cursors.values(), key=lambda cursor: (cursor.front, cursor.log.shown))
     for number, cursor in enumerate(ordered):
         cursor.number = number
@@ -208,23 +213,21 @@ def _identify(lake: Lake, source: Source, logs: list[Log]) -> tuple[list[Cursor]
 
 
 def _read(
+    work: _Work,
     settlement: Settlement,
     cursors: list[Cursor],
-    source: Source,
     result: IngestResult,
     reports: Mapping[str, FileReport],
-    executor: Executor,
-    bar: _Bar,
 ) -> None:
     """Always read on in the file that is furthest behind, so that lines come in the order of time."""
     ahead = 2 * compute.cores()
     try:
         while reading := [cursor for cursor in cursors if not cursor.finished]:
             cursor = min(reading, key=lambda cursor: (cursor.front, cursor.number))
-            read = cursor.advance(executor, ahead, source, result.warnings.append)
+            read = cursor.advance(work.executor, ahead, work.source, result.warnings.append)
             if read is None:
                 continue
-            bar.advance(read.chunk.end - read.chunk.offset)
+            work.bar.advance(read.chunk.end - read.chunk.offset)
             if cursor.is_new(read):
                 _count(read, result, reports[cursor.log.path])
             settlement.add(read)
@@ -238,7 +241,7 @@ def _read(
         result.accesses += counted
 
 
-def _count(read: Any, result: IngestResult, report: FileReport) -> None:
+def _count(read: Read, result: IngestResult, report: FileReport) -> None:
     report.lines += read.lines
     report.malformed += sum(read.malformed.values())
     result.lines += read.lines

@@ -28,6 +28,17 @@ FILE_BITS = 40
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How much is held at once: decompressed bytes handed to one parser call, accesses of one commit."""
+
+    chunk: int = streams.CHUNK
+    batch: int = 400_000
+
+
+PACE = Pace()
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """A file that can be read: opened once, its format known. `shown` is its name for people."""
 
@@ -180,6 +191,7 @@ class Cursor:
     number: int
     known: Known
     newest: tuple[int, ...]
+    pace: Pace
     seen: int = 0
     check: int = 0
     border: int | None = None
@@ -232,7 +244,7 @@ class Cursor:
     def _units(self, source: Source, warn: streams.Warn) -> Iterator[Unit]:
         hints = Hints(source.timezone, self.log.header)
         before = self.known.progress.seen if self.known.progress else 0
-        for chunk in streams.chunks(self.log.path, self.resumed, before, warn):
+        for chunk in streams.chunks(self.log.path, self.resumed, before, warn, self.pace.chunk):
             yield Unit(chunk, self.number, self.log.format, hints, source)
 
 

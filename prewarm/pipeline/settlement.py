@@ -12,10 +12,7 @@ from prewarm.logs import files, pulls, settling
 from prewarm.logs.accesses import merge_requests
 from prewarm.logs.files import Progress, Source
 from prewarm.logs.settling import Front
-from prewarm.pipeline.reading import FILE_BITS, Cursor, Read, front_of
-
-BATCH = 400_000
-"""Accesses held before they are settled and committed."""
+from prewarm.pipeline.reading import FILE_BITS, Cursor, Pace, Read, front_of
 
 PAIRS_LAST = timedelta(days=30)
 """How long a tag is believed to mean the digest it was last seen with."""
@@ -32,8 +29,9 @@ class Settlement:
     lines read before not counted) tell what came of it.
     """
 
-    def __init__(self, lake: Lake, source: Source, cursors: list[Cursor], gap: timedelta) -> None:
+    def __init__(self, lake: Lake, source: Source, cursors: list[Cursor], gap: timedelta, pace: Pace) -> None:
         self.lake, self.source, self.cursors, self.gap = lake, source, cursors, gap
+        self._batch = pace.batch
         self.added = self.pushed = self.duplicates = 0
         self.accesses: dict[int, int] = {}
         self._ids = [cursor.known.id for cursor in cursors]
@@ -55,7 +53,7 @@ class Settlement:
         if read.pulls.height:
             unfinished = pl.lit(not read.chunk.whole)
             self._finished_pulls.append(read.pulls.with_columns(provisional=unfinished))
-        if sum(map(len, self._read)) + sum(map(len, self._finished_pulls)) >= BATCH:
+        if sum(map(len, self._read)) + sum(map(len, self._finished_pulls)) >= self._batch:
             self._commit(last=False)
 
     def finish(self) -> None:
