@@ -103,9 +103,7 @@ def _read_rest(rows: pl.DataFrame) -> pl.DataFrame:
                 rest.str.extract_groups(_INGRESS).alias("_"),
             )
             .unnest("_")
-            .with_columns(
-                pl.col("took").cast(pl.Float64, strict=False).alias("seconds"), pl.col("request").alias("key")
-            )
+            .with_columns(fields.took(pl.col("took")).alias("seconds"), pl.col("request").alias("key"))
         )
     return rows.with_columns(
         pl.lit(None, pl.String).alias("forwarded"),

@@ -83,9 +83,8 @@ class Distribution:
 
 def _read_app(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows for `sort_out` from application lines whose fields are columns of text."""
-    stamped = rows.with_columns(
-        pl.col("time").str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False).alias("timestamp")
-    )
+    stamp = pl.col("time").str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+    stamped = rows.with_columns(timestamp=fields.instant(stamp))
     refused = pl.col("message").str.starts_with("error authorizing context")  # always answered with a 401
     status = pl.col("status").cast(pl.Float64, strict=False).cast(pl.Int16, strict=False)
     return requests.locate(stamped, host=pl.col("host")).select(

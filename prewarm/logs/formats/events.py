@@ -100,7 +100,7 @@ def _time(timezone: str) -> pl.Expr:
     epoch = (
         (pl.when(seconds.abs() <= _LATEST).then(seconds) * 1e6).cast(pl.Int64, strict=False).cast(TIMESTAMP)
     )
-    return pl.coalesce(zoned, local, epoch).alias("timestamp")
+    return fields.instant(pl.coalesce(zoned, local, epoch)).alias("timestamp")
 
 
 def _with_references(rows: pl.DataFrame) -> pl.DataFrame:
@@ -151,7 +151,6 @@ def _given(column: str) -> pl.Expr:
 
 
 def _pulls(rows: pl.DataFrame) -> pl.DataFrame:
-    seconds = pl.col("seconds").cast(pl.Float64, strict=False)
     return rows.select(
         "timestamp",
         pl.col("timestamp").alias("until"),
@@ -163,7 +162,7 @@ def _pulls(rows: pl.DataFrame) -> pl.DataFrame:
         "digest",
         _given("kind").alias("kind"),
         fields.count(pl.col("bytes")).alias("bytes"),
-        pl.when(seconds.is_finite() & (seconds >= 0)).then(seconds).alias("seconds"),
+        fields.took(pl.col("seconds")).alias("seconds"),
         _given("cache").alias("cache"),
         pl.lit("ok").alias("status"),
         "offset",

@@ -10,6 +10,7 @@ _ESCAPE = re.compile(
     rb'\\(?:x(?P<byte>[0-9A-Fa-f]{2})|u(?P<short>[0-9A-Fa-f]{4})|U(?P<long>[0-9A-Fa-f]{8})|(?P<plain>["\\abfnrtv]))'
 )
 _UNITS = {"ns": 1e9, "µs": 1e6, "μs": 1e6, "us": 1e6, "ms": 1e3, "s": 1.0}  # the micro sign, the Greek mu
+_LONGEST = 1e9  # seconds; a duration beyond thirty years is none
 _PLAIN = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
@@ -91,13 +92,24 @@ def duration(texts: pl.Series) -> pl.Series:
     composite = (seconds.is_null() & texts.is_not_null()).arg_true()
     if len(composite):
         seconds = seconds.scatter(composite, _composite(texts.gather(composite)))
-    return seconds.set(~(seconds.is_finite() & (seconds >= 0)), None)
+    return seconds.set(~seconds.is_between(0, _LONGEST), None)
+
+
+def instant(time: pl.Expr) -> pl.Expr:
+    """Null for a time that no calendar library holds: before the year 1, after 9999."""
+    return pl.when(time.dt.year().is_between(1, 9999)).then(time)
 
 
 def _composite(texts: pl.Series) -> pl.Series:
     parts = texts.str.extract_groups(r"^(?:(\d+)h)?(?:(\d+)m)?(\d+(?:\.\d+)?)s$").struct.unnest()
     hours, minutes, rest = (part.cast(pl.Float64, strict=False) for part in parts)
     return hours.fill_null(0) * 3600 + minutes.fill_null(0) * 60 + rest
+
+
+def took(text: pl.Expr) -> pl.Expr:
+    """A number of seconds; null for what is no number or cannot be a duration."""
+    seconds = text.cast(pl.Float64, strict=False)
+    return pl.when(seconds.is_between(0, _LONGEST)).then(seconds)
 
 
 def count(text: pl.Expr) -> pl.Expr:

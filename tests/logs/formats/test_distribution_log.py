@@ -155,6 +155,7 @@ def test_requests_outside_the_api_are_ignored() -> None:
         '{"time":"2026-11-24T08:15:02Z","level":"info","ms',
         '{"event":"other"}',
         as_text(FIELDS | {"time": "yesterday"}),
+        as_text(FIELDS | {"time": "+10000-01-01T00:00:00Z"}),
         "level=info",
         "done",
     ],
