@@ -85,7 +85,8 @@ async def opened(
 def check(spec: CacheSpec, endpoints: Iterable[Endpoint]) -> list[Finding]:
     """What a person should know of a cache: is it reachable, does it let us in, is there room?
 
-    What goes wrong is a finding, never an exception, save for settings that cannot be used.
+    Registries that it may fetch from are asked as well. What goes wrong is a finding, never an exception,
+    save for settings that cannot be used.
     """
     return asyncio.run(_check(spec, tuple(endpoints)))
 
@@ -93,11 +94,34 @@ def check(spec: CacheSpec, endpoints: Iterable[Endpoint]) -> list[Finding]:
 async def _check(spec: CacheSpec, endpoints: tuple[Endpoint, ...]) -> list[Finding]:
     try:
         async with opened(spec, endpoints) as cache:
-            return await cache.check()
+            findings = await cache.check()
     except SettingsError:
         raise
     except PrewarmError as refused:
-        return [Finding("reachable", False, str(refused))]
+        findings = [Finding("reachable", False, str(refused))]
+    if spec.upstream is not None:  # whoever stands between fetches from it, perhaps from where we cannot
+        return findings
+    return findings + await _check_registries(endpoints)
+
+
+async def _check_registries(endpoints: tuple[Endpoint, ...]) -> list[Finding]:
+    from prewarm.warming.registry import Registries
+
+    if not endpoints:
+        advice = '[registries."docker.io"] with url = "https://registry-1.docker.io" lists one'
+        return [Finding("registries", False, f"none is listed, so nothing can be fetched; {advice}")]
+    async with Registries(endpoints) as registries:
+        names = [endpoint.registry for endpoint in endpoints]
+        return list(await asyncio.gather(*(_check_registry(registries, name) for name in names)))
+
+
+async def _check_registry(registries: Registries, name: str) -> Finding:
+    try:
+        await registries.of(name).ping()
+        login = await registries.credentials.of(name)
+    except PrewarmError as refused:
+        return Finding(f"registry {name}", False, str(refused))
+    return Finding(f"registry {name}", True, f"answers {'with our login' if login else 'anonymously'}")
 
 
 def state_folder(lake: Lake) -> Path:

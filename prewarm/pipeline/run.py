@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from prewarm.errors import SettingsError
-from prewarm.lake import OUTCOMES, WARMED
 from prewarm.pipeline.caches import CacheSpec, opened, state_folder
+from prewarm.pipeline.journal import Journal, outcome_row
 from prewarm.pipeline.plan import Demand, Planned, Request, plan_with, platforms_seen
 from prewarm.warming.executor import Event, Outcome, Run, execute, lock
 from prewarm.warming.planning import Plan
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from prewarm.lake import Lake
     from prewarm.warming.caches import Cache
     from prewarm.warming.contacts import Endpoint
-    from prewarm.warming.images import Image
 
 
 def utc_now() -> datetime:
@@ -104,10 +101,12 @@ async def run(
         async with opened(spec, endpoints, folder=folder, platforms=platforms) as cache:
             planned = await _planned(cache, lake, spec, endpoints, work, demand or Demand(), conduct)
             conduct.on_plan(planned.plan)
-            done = await _execute(cache, planned, conduct)
-            result = RunResult(_id(done), planned.plan, done, planned.warnings)
-            await asyncio.to_thread(_keep, lake, spec, result)
-    return result
+            id = f"r{conduct.clock():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+            journal = Journal(lake, spec, id, planned.plan.id)
+            async with journal.kept():
+                done = await _execute(cache, planned, conduct, journal)
+                journal.add(done.outcomes)
+    return RunResult(id, planned.plan, done, planned.warnings)
 
 
 @contextmanager
@@ -137,8 +136,11 @@ async def _planned(
     return await plan_with(cache, lake, spec, endpoints, work, now=conduct.clock(), demand=demand)
 
 
-async def _execute(cache: Cache, planned: Planned, conduct: Conduct) -> Run:
-    known: Mapping[str, Image] = planned.missing
+async def _execute(cache: Cache, planned: Planned, conduct: Conduct, journal: Journal) -> Run:
+    def tell(event: Event) -> None:
+        journal.note(event)
+        conduct.on_event(event)
+
     return await execute(
         planned.plan,
         cache,
@@ -146,56 +148,14 @@ async def _execute(cache: Cache, planned: Planned, conduct: Conduct) -> Run:
         concurrency=conduct.concurrency,
         deadline=planned.plan.budget.ready_by,
         stop=conduct.stop,
-        known=known,
-        on_event=conduct.on_event,
+        known=planned.missing,
+        on_event=tell,
     )
-
-
-def _id(run: Run) -> str:
-    return f"r{run.started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-
-
-def _keep(lake: Lake, spec: CacheSpec, result: RunResult) -> None:
-    """Outcomes, and what the cache holds since, into the lake."""
-    if not result.outcomes:
-        return
-    shared = {"run": result.id, "plan": result.plan.id, "cache": spec.name, "driver": spec.driver}
-    rows = [{**shared, "site": spec.site, **_outcome_row(outcome)} for outcome in result.outcomes]
-    lake.append("outcomes", pl.DataFrame(rows, schema=dict(OUTCOMES)))
-    filled = [_fill(outcome, spec) for outcome in result.outcomes if outcome.state == "warmed"]
-    if filled:
-        lake.append("warmed", pl.DataFrame(filled, schema=dict(WARMED)))
-
-
-def _outcome_row(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "image": outcome.image,
-        "digest": outcome.digest,
-        "state": outcome.state,
-        "bytes": outcome.bytes,
-        "seconds": outcome.seconds,
-        "attempts": outcome.attempts,
-        "error": outcome.error,
-        "started_at": outcome.started_at,
-        "finished_at": outcome.finished_at,
-    }
 
 
 def _outcome_document(outcome: Outcome) -> dict[str, Any]:
     times = {"started_at": _stamp(outcome.started_at), "finished_at": _stamp(outcome.finished_at)}
-    return {**_outcome_row(outcome), "note": outcome.note, **times}
-
-
-def _fill(outcome: Outcome, spec: CacheSpec) -> dict[str, Any]:
-    filled = outcome.finished_at
-    return {
-        "cache": spec.name,
-        "image": outcome.image,
-        "digest": outcome.digest,
-        "bytes": outcome.bytes,
-        "filled_at": filled,
-        "expires_at": filled + spec.ttl if filled and spec.ttl else None,
-    }
+    return {**outcome_row(outcome), "note": outcome.note, **times}
 
 
 def _stamp(moment: datetime | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -263,16 +264,23 @@ async def test_a_key_that_the_driver_does_not_know_is_refused(tmp_path: Path) ->
             pass
 
 
-def test_check_gives_findings(tmp_path: Path) -> None:
-    """What a person should know, from outside any event loop."""
-    findings = {finding.subject: finding.ok for finding in check(spec_of(tmp_path), [])}
-    assert findings["reachable"]
+async def test_check_asks_the_cache_and_the_registries(tmp_path: Path, hub: FakeRegistry) -> None:
+    """One finding each, in words."""
+    listed = [*endpoints(hub), Endpoint("gone.test", "http://127.0.0.1:1", timeout=1.0)]
+    found = await asyncio.to_thread(check, spec_of(tmp_path), listed)
+    findings = {finding.subject: finding for finding in found}
+    assert findings["reachable"].ok
+    assert findings["registry docker.io"].ok
+    assert findings["registry docker.io"].message == "answers anonymously"
+    assert not findings["registry gone.test"].ok
 
 
 def test_check_turns_refusals_into_findings(tmp_path: Path) -> None:
-    """A layout folder with something else in it."""
+    """A layout folder with something else in it, and no registry at all."""
     (tmp_path / "oci").mkdir()
     (tmp_path / "oci/index.json").write_text("[]")
-    [finding] = check(spec_of(tmp_path), [])
-    assert not finding.ok
-    assert "is no image index" in finding.message
+    folder, registries = check(spec_of(tmp_path), [])
+    assert not folder.ok
+    assert "is no image index" in folder.message
+    assert not registries.ok
+    assert "none is listed" in registries.message
