@@ -114,23 +114,29 @@ class Day:
                     yield self._run(dice, start + timedelta(seconds=30 * position), name)
 
     def _weekly(self) -> Iterator[Wish]:
-        """The report of Monday morning, and a copy of the releases on Sunday night."""
-        dice = self._dice("weekly")
-        if self.date.weekday() == 0:
-            for name in ("apache/superset:4.0.2", "library/python:3.12-slim", "library/postgres:16"):
-                yield self._run(dice, self.office.clock(self.date, 6.75), name)
+        """Jobs of one weekday, holiday or not, and a copy of the releases on Sunday night."""
+        for number, job in enumerate(self.office.weekly):
+            if job.weekday == self.date.weekday():
+                dice = self._dice("weekly", number)
+                start = self.office.clock(self.date, job.hour)
+                for _ in range(job.runners):
+                    for name in job.images:
+                        yield self._run(dice, start + timedelta(seconds=dice.uniform(0, 240)), name)
         if self.date.weekday() == 6:
-            client = f"{self.office.network}.50.10"
-            store = f"{client}/{self.date}"
-            for number, service in enumerate(SERVICES):
-                later = timedelta(minutes=3 * number)
-                yield self._wish(3.0, later, client, store, "skopeo", f"{service.name}:release")
+            yield from self._copies()
+
+    def _copies(self) -> Iterator[Wish]:
+        client = f"{self.office.network}.50.10"
+        store = f"{client}/{self.date}"
+        for number, service in enumerate(SERVICES):
+            later = timedelta(minutes=3 * number)
+            yield self._wish(3.0, later, client, store, "skopeo", f"{service.name}:release")
 
     def _bot(self) -> Iterator[Wish]:
-        """Four times a day a bot asks for the digests of the public tags that it watches, half of them."""
+        """Every eight hours a bot asks for the digests of the public tags that it watches, half of them."""
         client = f"{self.office.network}.50.20"
-        for quarter in range(4):
-            start = self.office.clock(self.date, 6.0 * quarter + 0.1)
+        for third in range(3):
+            start = self.office.clock(self.date, 8.0 * third + 0.1)
             for number, recipe in enumerate(RECIPES[::2]):
                 time = start + timedelta(seconds=number)
                 yield Wish(time, client, client, "bot", recipe.repository, recipe.tag)

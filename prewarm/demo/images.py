@@ -66,6 +66,10 @@ RECIPES = (
     Recipe("selenium/standalone-chrome", "latest", "ubuntu", (96.1, 412.0), moves=8.0),
     Recipe("jupyter/scipy-notebook", "latest", "ubuntu", (145.0, 630.4), moves=7.0),
     Recipe("apache/spark", "3.5.3", "ubuntu", (157.6, 391.0)),
+    Recipe("selenium/standalone-firefox", "latest", "ubuntu", (96.1, 388.0), moves=8.0),
+    Recipe("grafana/k6", "0.54.0", "alpine", (31.0,)),
+    Recipe("library/sonarqube", "10.7-community", "ubuntu", (22.9, 157.6, 420.0)),
+    Recipe("apache/kafka", "3.8.0", "alpine", (98.0, 112.0)),
     Recipe("apache/superset", "4.0.2", "buildpack", (310.0,)),
 )
 

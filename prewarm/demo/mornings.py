@@ -23,13 +23,13 @@ from prewarm.insight.verdict import Verdict, verdict
 Ranked = Callable[[Sequence[datetime]], Lists]
 """Our lists: for each time, images in the order in which they are to be warm."""
 
-NOBODY = "nobody (a warm LRU)"
-FOUR = "a fixed list of four"
-WEEKLY = "a weekly list"
+NOBODY = "nobody (warm LRU)"
+FOUR = "fixed list of four"
+WEEKLY = "weekly list"
 OURS = "prewarm"
 ORACLE = "perfect foresight"
-LONGER = "a four times longer expiry"
-BIGGER = "a four times bigger disk"
+LONGER = "4 × the expiry"
+BIGGER = "4 × the disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Conditions:
     mornings: int = 10
     starts: float = 7.0  # hour of the site's clock at which warm runs start and scoring begins
     lasts: timedelta = timedelta(hours=5)
-    top: int = 15
+    top: int = 30
     max_bytes: int = 2_000_000_000
     four: tuple[str, ...] = (
         "docker.io/library/nginx:1.25",
@@ -89,7 +89,7 @@ def compare(
         results[NOBODY],
         results[OURS],
         results[ORACLE],
-        lists={name: results[name] for name in (FOUR, WEEKLY)},
+        lists={f"a {name}": results[name] for name in (FOUR, WEEKLY)},
         fixes=fixes,
         windows=len(windows),
     )

@@ -18,7 +18,7 @@ from prewarm.references import Reference
 from prewarm.warming.contacts import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -78,39 +78,41 @@ async def spend(
 def tell(console: Console, number: int, night: Night) -> None:
     """The plan, what became of it, and the proof."""
     budget = night.plan.budget
-    telling.section(
-        console,
-        number,
-        "Plan and warm",
-        f"the {budget.top} likeliest images of the morning within {telling.size(budget.max_bytes or 0)},"
-        f" sizes as this origin serves them: 1:{SCALE}",
-    )
-    telling.table(console, ("image", "bytes", "outcome", "why"), _rows(night), right=("bytes",))
+    within = telling.size(budget.max_bytes or 0)
+    note = f"the morning's {budget.top} likeliest images within {within}; this origin serves sizes 1:{SCALE}"
+    telling.section(console, number, "Plan and warm", note)
+    telling.table(console, ("image", "P(any)", "bytes", "outcome"), _rows(night), right=("P(any)", "bytes"))
     console.print()
     totals, again = night.run.totals, night.again.totals
     telling.say(
         console,
-        f"{totals['warmed']} images came over HTTP into an OCI layout in {totals['seconds']:.1f} s:"
-        f" {night.served.requests} requests, {telling.size(night.served.bytes)} of blobs",
+        f"{totals['warmed']} images in {totals['seconds']:.1f} s over HTTP into an OCI layout:"
+        f" {night.served.requests} requests, {telling.size(night.served.bytes)}",
     )
     telling.say(
         console,
-        f"{night.blobs} blobs hashed again, {night.wrong} differ from their digest;"
-        f" a second run transferred {telling.size(again['bytes'])}",
+        f"{night.blobs} blobs hashed again, {night.wrong} wrong; a second run transferred"
+        f" {telling.size(again['bytes'])}",
     )
 
 
-def _rows(night: Night) -> list[tuple[str, ...]]:
+def _rows(night: Night) -> list[Sequence[str]]:
     """One row per candidate, in rank order."""
-    reasons = {warm.image: (warm.bytes, warm.reason) for warm in night.plan.warms}
-    reasons |= {skip.image: (None, skip.reason) for skip in night.plan.skipped}
-    rows = []
+    warms = {warm.image: warm for warm in night.plan.warms}
+    skips = {skip.image: skip.reason for skip in night.plan.skipped}
+    rows: list[Sequence[str]] = []
     for outcome in night.run.outcomes:
-        size, reason = reasons[outcome.image]
-        name = Reference.parse(outcome.image).familiar
-        shown = telling.size(size) if size is not None else "–"
-        rows.append((name, shown, outcome.state, outcome.error if outcome.state == "failed" else reason))
-    return [(name, size, state, why or "") for name, size, state, why in rows]
+        warm = warms.get(outcome.image)
+        why = outcome.error or skips.get(outcome.image)
+        rows.append(
+            (
+                Reference.parse(outcome.image).familiar,
+                f"{warm.score:.2f}" if warm else "–",
+                telling.size(warm.bytes) if warm and warm.bytes is not None else "–",
+                f"{outcome.state}: {why}" if why else outcome.state,
+            )
+        )
+    return rows
 
 
 def _copied(origin: Origin) -> Served:

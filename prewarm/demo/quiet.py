@@ -21,6 +21,7 @@ OFFICE = Office(
     closed=(date(2026, 10, 5),),
     network="10.9",
     teams=(),
+    weekly=(),
     cluster=(),
     patience=0,
     nodes=0,

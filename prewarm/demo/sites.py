@@ -17,6 +17,16 @@ class Team:
 
 
 @dataclass(frozen=True, slots=True)
+class Weekly:
+    """A job that runs once a week on some fresh runners."""
+
+    weekday: int  # Monday is 0
+    hour: float  # of the site's clock
+    runners: int
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Office:
     """One site: a mirror and the people, build runners and nodes behind it."""
 
@@ -26,6 +36,7 @@ class Office:
     closed: tuple[date, ...]
     network: str  # first two parts of its addresses
     teams: tuple[Team, ...]
+    weekly: tuple[Weekly, ...]
     cluster: tuple[str, ...]  # what a new node pulls
     patience: int  # days after which it takes up a new nginx
     nodes: int  # nodes that are switched on every working morning
@@ -61,6 +72,17 @@ QUALITY = ("acme/qa-suite:nightly", "acme/web:main", "selenium/standalone-chrome
 DATA = ("acme/etl:main", "apache/spark:3.5.3", "library/postgres:16", "minio/minio:latest")
 SUPPORT = ("acme/web:main", "acme/api:main", "library/postgres:16", "library/redis:7")
 
+# Jobs of one weekday each.
+REPORT = ("apache/superset:4.0.2", "library/python:3.12-slim", "library/postgres:16")
+SHOWCASE = ("library/elasticsearch:8.15.2", "grafana/grafana:11.2.0", "prom/prometheus:v2.54.1")
+LOAD_TEST = ("grafana/k6:0.54.0", "library/rabbitmq:3.13-management")
+REFRESH = ("apache/spark:3.5.3", "minio/minio:latest")
+QUALITY_GATE = ("library/sonarqube:10.7-community", "aquasec/trivy:latest")
+INTEGRATION = ("apache/kafka:3.8.0", "library/elasticsearch:8.15.2", "library/eclipse-temurin:21")
+REGRESSION = ("selenium/standalone-firefox:latest", "acme/qa-suite:nightly")
+CLASS = ("jupyter/scipy-notebook:latest",)
+RESTORE = ("library/mysql:8.4", "library/python:3.12", "hashicorp/terraform:1.9")
+
 OFFICES = (
     Office(
         name="boise",
@@ -69,6 +91,12 @@ OFFICES = (
         closed=(date(2026, 11, 11),),
         network="10.1",
         teams=(Team(8, 0.6, WEB), Team(5, 0.6, CLOUD), Team(3, 0.4, SCIENCE)),
+        weekly=(
+            Weekly(0, 8.5, 1, REPORT),
+            Weekly(2, 9.0, 2, SHOWCASE),
+            Weekly(3, 10.0, 6, LOAD_TEST),
+            Weekly(4, 9.5, 2, REFRESH),
+        ),
         cluster=("nginx", "acme/web:release", "acme/api:release", "fluent/fluent-bit:3.1"),
         patience=3,
         nodes=3,
@@ -81,6 +109,12 @@ OFFICES = (
         closed=(),
         network="10.2",
         teams=(Team(7, 0.5, PAYMENTS), Team(5, 0.6, MOBILE), Team(2, 0.5, SEARCH)),
+        weekly=(
+            Weekly(0, 8.0, 1, REPORT),
+            Weekly(1, 9.0, 3, QUALITY_GATE),
+            Weekly(3, 9.5, 4, INTEGRATION),
+            Weekly(4, 10.5, 1, RESTORE),
+        ),
         cluster=("nginx", "acme/payments:release", "acme/mobile-bff:release", "prom/node-exporter:v1.8.2"),
         patience=1,
         nodes=2,
@@ -93,6 +127,12 @@ OFFICES = (
         closed=(date(2026, 10, 20), date(2026, 11, 10)),
         network="10.3",
         teams=(Team(6, 0.8, QUALITY), Team(5, 0.6, DATA), Team(4, 0.8, SUPPORT)),
+        weekly=(
+            Weekly(0, 9.0, 8, REGRESSION),
+            Weekly(2, 10.0, 10, CLASS),
+            Weekly(3, 11.0, 1, REPORT),
+            Weekly(4, 9.0, 2, RESTORE),
+        ),
         cluster=("nginx", "acme/web:release", "acme/etl:main", "fluent/fluent-bit:3.1"),
         patience=1,
         nodes=2,

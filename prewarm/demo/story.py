@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 FEATURED = "boise"
 TOP = 10
+PLANNED = 15
 QUIET_MIRROR = Mirror(capacity=50_000_000_000, ttl=None)
 
 
@@ -133,12 +134,12 @@ def _read(stage: Stage) -> dict[str, Any]:
     )
     telling.say(
         stage.console,
-        f"{result.lines:,} lines read in {result.seconds:.1f} s, {result.malformed} malformed;"
+        f"{result.lines:,} lines in {result.seconds:.1f} s, {result.malformed} malformed;"
         f" the lake holds {pulls:,} pulls of {len(sources)} sites",
     )
     words = ", ".join(f"{count:,} {reason}" for reason, count in sorted(aside.items()))
     telling.say(
-        stage.console, f"{kept.height:,} of them fetched something: that is demand (set aside: {words})"
+        stage.console, f"{kept.height:,} of them fetched something and are demand; set aside: {words}"
     )
     return {"lines": result.lines, "pulls": pulls, "demand": kept.height, "set_aside": aside}
 
@@ -178,7 +179,7 @@ def _rank(stage: Stage) -> dict[str, Any]:
         stage.console,
         3,
         f"What {FEATURED} will pull on {when} to {_hour_later(stage)}",
-        f"expected pulls and P(at least one), by model {result.model}, from what was known on {known}",
+        f"expected pulls and P(any) by model {result.model}, known until {known}",
     )
     telling.ranking(stage.console, top)
     return {
@@ -198,7 +199,7 @@ def _warm(stage: Stage) -> dict[str, Any]:
     """Chapter 4: a plan under a budget, executed."""
     conditions = Conditions()
     start = stage.tomorrow - timedelta(hours=8 - conditions.starts)
-    budget = Budget(top=conditions.top, max_bytes=conditions.max_bytes // SCALE)
+    budget = Budget(PLANNED, conditions.max_bytes // SCALE)
     request = Request(start, conditions.lasts // HOUR, budget, "any-pull")
     folder = stage.folder / "demo-images"
     spent = asyncio.run(
@@ -218,8 +219,8 @@ def _compare(stage: Stage) -> list[Comparison]:
     telling.rivals(stage.console, featured, usual.cost)
     still = [_against_rivals(stage, stage.quiet, office, quiet) for office in stage.quiet.offices]
     others = [*busy.values(), *still]
-    note = "the same replay elsewhere; lisbon's mirror has the disk for everything and no expiry"
-    telling.section(stage.console, 6, "Where the answer is another", note)
+    note = "the same replay; lisbon's mirror has the disk for its few pinned images, and no expiry"
+    telling.section(stage.console, 6, "The other offices, and one that needs nothing", note)
     telling.verdicts(stage.console, others)
     return [featured, *others]
 

@@ -34,7 +34,7 @@ def opening(console: Console) -> None:
     console.print(Text.assemble(("prewarm demo", "bold"), " on SYNTHETIC data"))
     say(
         console,
-        "Six weeks of offices that never existed, as the logs their mirrors would have written.",
+        "Six weeks of offices that never were, as mirrors would have logged them.",
         "dim",
     )
 
@@ -57,9 +57,14 @@ def table(
     console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()
 ) -> None:
     """An aligned, indented table; columns named in `right` hold numbers."""
-    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    drawn = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim"
+    )
     for column in columns:
-        drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        first = column == columns[0]
+        drawn.add_column(
+            column, justify="right" if column in right else "left", no_wrap=first, overflow="fold"
+        )
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
     console.print(Padding(drawn, (0, 0, 0, 3), expand=False))
@@ -76,7 +81,7 @@ def rhythm(console: Console, hours: Mapping[str, Sequence[float]]) -> None:
             Text.assemble(
                 f"   {site:{width}}  ",
                 ("".join(2 * _bar(mean, max(means)) for mean in means), "cyan"),
-                (f"  busiest at {peak:02d}:00 with {means[peak]:.0f} pulls", "dim"),
+                (f"  {means[peak]:.0f} at {peak:02d}:00", "dim"),
             )
         )
 
@@ -104,8 +109,8 @@ def rivals(console: Console, comparison: Comparison, cost: Cost) -> None:
     columns = ("warmed by", "served warm", "cold", "waited", "warmed", "wasted", "upstream")
     table(console, columns, rows, right=columns[1:])
     milliseconds, megabits = cost.round_trip * 1000, cost.bandwidth * 8 / 1e6
-    model = f"{milliseconds:.0f} ms a request and {megabits:.0f} Mbit/s to the upstream"
-    say(console, f"waited: by clients, a morning, as modelled by {model}", "dim")
+    model = f"{milliseconds:.0f} ms a request, {megabits:.0f} Mbit/s upstream"
+    say(console, f"waited: by all clients, a morning, modelled with {model}", "dim")
     console.print()
     _causes(console, comparison)
     console.print()
@@ -144,7 +149,7 @@ def conditions(given: Conditions, comparison: Comparison) -> str:
     expiry = f"expiry {mirror.ttl.days} days after the fill" if mirror.ttl else "no expiry"
     return (
         f"{len(comparison.days)} mornings of 07:00 to 12:00, {pulls} pulls; {disk}, {expiry};"
-        f" each policy may warm {given.top} images and {size(given.max_bytes)} a morning"
+        f" each may warm {given.top} images and {size(given.max_bytes)} a morning"
     )
 
 

@@ -79,7 +79,7 @@ def write(folder: Path) -> list[Path]:
             written.append(_gzip(target / f"{office.name}.log.gz", text))
         written.append(_gzip(target / "catalogue.json.gz", json.dumps(listing(load.catalogue))))
         path = target / "truth.json"
-        path.write_text(json.dumps(truth(load), indent=1, sort_keys=True) + "\n")
+        path.write_text(json.dumps(truth(load), sort_keys=True) + "\n")
         written.append(path)
     return written
 
@@ -118,7 +118,6 @@ def _plain(one: Version) -> dict[str, object]:
     return {
         "since": one.since.isoformat(),
         "digest": one.digest,
-        "manifest": one.manifest.digest,
         "blobs": [list(blob) for blob in one.blobs],
     }
 

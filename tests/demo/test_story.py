@@ -84,20 +84,35 @@ def test_images_were_really_warmed(told: Told) -> None:
 
 
 def test_prewarm_stands_between_nobody_and_foresight(told: Told) -> None:
-    """On the featured office's mornings it waits less than a fixed list, and no less than those who know."""
+    """At every office it waits less than nobody and than a fixed list, and no less than those who know."""
+    for office in told.document["mornings"][:3]:
+        waited = {name: policy["waiting_seconds"] for name, policy in office["policies"].items()}
+        assert waited[ORACLE] <= waited[OURS] < waited[FOUR] <= waited[NOBODY]
+        assert len({policy["pulls"] for policy in office["policies"].values()}) == 1
+
+
+def test_the_featured_office_gains(told: Told) -> None:
+    """More than half of the waiting at the featured office goes away, and the verdict says so."""
     boise = told.document["mornings"][0]
     waited = {name: policy["waiting_seconds"] for name, policy in boise["policies"].items()}
-    assert waited[ORACLE] <= waited[OURS] < waited[FOUR] <= waited[NOBODY]
-    assert len({policy["pulls"] for policy in boise["policies"].values()}) == 1
+    assert waited[OURS] < waited[NOBODY] / 2
     assert boise["verdict"] == "pre-warming pays"
+    assert boise["why"] in " ".join(told.text.split())
 
 
-def test_it_says_where_a_simpler_way_is_as_good(told: Told) -> None:
-    """One site wants a longer expiry first, one is served as well by a weekly list, one needs nothing."""
-    berlin, mumbai, lisbon = told.document["mornings"][1:]
-    assert [site["site"] for site in (berlin, mumbai, lisbon)] == ["berlin", "mumbai", "lisbon"]
-    assert berlin["verdict"] == "fix this first"
-    assert f"{WEEKLY} does as well" in mumbai["why"]
+def test_a_simpler_way_that_is_as_good_is_named(told: Told) -> None:
+    """Wherever a weekly list saves nine tenths of what we save, the reason says to start with that."""
+    for office in told.document["mornings"][:3]:
+        waited = {name: policy["waiting_seconds"] for name, policy in office["policies"].items()}
+        as_good = waited[NOBODY] - waited[WEEKLY] >= 0.9 * (waited[NOBODY] - waited[OURS])
+        if office["verdict"] == "pre-warming pays":
+            assert (f"a {WEEKLY} does as well" in office["why"]) == as_good
+
+
+def test_the_quiet_office_is_told_not_to_pre_warm(told: Told) -> None:
+    """Its warm cache served every pull, and the text says the answer in its own words."""
+    lisbon = told.document["mornings"][-1]
+    assert lisbon["site"] == "lisbon"
     assert lisbon["verdict"] == "do not pre-warm"
     assert lisbon["policies"][NOBODY]["hit_ratio"] == 1.0
     assert "do not pre-warm" in told.text
