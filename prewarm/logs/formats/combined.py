@@ -50,8 +50,9 @@ class Combined:
 def read(lines: pl.DataFrame) -> pl.DataFrame:
     """Rows for `sort_out` from clean `lines` (offset, line): every line keeps its row."""
     quoted = fields.shield_quotes(lines["line"]).str.splitn('"', 7).struct.unnest()
-    rows = lines.hstack(quoted).with_columns(*_split()).unnest("_who", "_what")
-    rows = rows.with_columns(_malformed(), agent=fields.known_unescaped(rows["agent"]))
+    split = lines.hstack(quoted).lazy().select("offset", "line", *_split()).unnest("who", "what", "size")
+    rows = split.with_columns(_malformed()).collect()
+    rows = rows.with_columns(agent=fields.known_unescaped(rows["agent"]))
     located = requests.locate(_read_rest(rows), host=pl.lit(None, pl.String)).with_columns(_ignored())
     return located.select(
         "offset",
@@ -76,18 +77,16 @@ def read(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _split() -> list[pl.Expr]:
+    def words(text: pl.Expr, *names: str) -> pl.Expr:
+        return text.str.splitn(" ", 3).struct.rename_fields(list(names))
+
     head = pl.col("field_0")
-    size = pl.col("field_2").str.strip_chars().str.splitn(" ", 3)
-    request = pl.col("field_1").str.splitn(" ", 3)
+    stamp = head.str.tail(_STAMP_LENGTH).str.to_datetime(_STAMP, time_unit="us", strict=False)
     return [
-        head.str.head(-_STAMP_LENGTH)
-        .str.splitn(" ", 3)
-        .struct.rename_fields(["peer", "ident", "user"])
-        .alias("_who"),
-        request.struct.rename_fields(["method", "uri", "protocol"]).alias("_what"),
-        size.struct.field("field_0").alias("status"),
-        size.struct.field("field_1").alias("bytes"),
-        head.str.tail(_STAMP_LENGTH).str.to_datetime(_STAMP, time_unit="us", strict=False).alias("timestamp"),
+        words(head.str.head(-_STAMP_LENGTH), "peer", "ident", "user").alias("who"),
+        words(pl.col("field_1"), "method", "uri", "protocol").alias("what"),
+        words(pl.col("field_2").str.strip_chars(), "status", "bytes", "more").alias("size"),
+        stamp.alias("timestamp"),
         pl.col("field_5").alias("agent"),
         pl.col("field_6").alias("rest"),
     ]

@@ -70,15 +70,28 @@ class Distribution:
     def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
         """Accesses of families `app` and `access`."""
         rows = clean(lines)
-        line = rows["line"]
-        is_json = line.str.starts_with("{")
-        is_text = line.str.contains(_TEXT)
+        is_json = rows["line"].str.starts_with("{")
+        is_text = rows["line"].str.contains(_TEXT)
         parts = [
-            _read_app(_from_json(rows.filter(is_json))),
-            _read_app(_from_text(rows.filter(is_text))),
-            combined.read(rows.filter(~is_json & ~is_text)),
+            read(rows.filter(fits))
+            for read, fits in (
+                (_read_json, is_json),
+                (_read_text, is_text),
+                (combined.read, ~is_json & ~is_text),
+            )
+            if fits.any()
         ]
-        return sort_out(pl.concat(parts, how="diagonal").sort("offset"))
+        if not parts:
+            return Parsed()
+        return sort_out(parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal").sort("offset"))
+
+
+def _read_text(rows: pl.DataFrame) -> pl.DataFrame:
+    return _read_app(_from_text(rows))
+
+
+def _read_json(rows: pl.DataFrame) -> pl.DataFrame:
+    return _read_app(_from_json(rows))
 
 
 def _read_app(rows: pl.DataFrame) -> pl.DataFrame:
@@ -91,7 +104,7 @@ def _read_app(rows: pl.DataFrame) -> pl.DataFrame:
         "offset",
         "line",
         "timestamp",
-        fields.address(pl.col("peer")).alias("client"),
+        fields.address(rows["peer"]).alias("client"),
         fields.known(pl.col("user")).alias("user"),
         fields.known(pl.col("agent")).alias("agent"),
         "method",

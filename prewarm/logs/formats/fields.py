@@ -65,21 +65,20 @@ def _character(escape: re.Match[bytes]) -> bytes:
     return chr(point if point <= 0x10FFFF else 0xFFFD).encode(errors="replace")
 
 
-def address(peer: pl.Expr) -> pl.Expr:
+def address(peers: pl.Series) -> pl.Series:
     """The client's address without its port, IPv6 without brackets; the first of a forwarded list.
 
     `10.0.0.7:41822` gives `10.0.0.7`, `[2001:db8::1]:443` gives `2001:db8::1`, `::1` stays.
     """
-    first = peer.str.splitn(",", 2).struct.field("field_0").str.strip_chars()
-    bracketed = first.str.strip_prefix("[").str.splitn("]", 2).struct.field("field_0")
-    bare = first.str.splitn(":", 2).struct.field("field_0")
-    return known(
-        pl.when(first.str.starts_with("["))
-        .then(bracketed)
-        .when(first.str.count_matches(":", literal=True) == 1)
-        .then(bare)
-        .otherwise(first)
-    )
+    if peers.str.contains(",", literal=True).any():
+        peers = peers.str.splitn(",", 2).struct.field("field_0").str.strip_chars()
+    has_port = peers.str.count_matches(":", literal=True) == 1
+    bare = peers.str.splitn(":", 2).struct.field("field_0").zip_with(has_port.fill_null(False), peers)
+    bracketed = peers.str.starts_with("[").arg_true()
+    if len(bracketed):
+        inner = peers.gather(bracketed).str.strip_prefix("[").str.splitn("]", 2).struct.field("field_0")
+        bare = bare.scatter(bracketed, inner)
+    return pl.select(known(pl.lit(bare))).to_series()
 
 
 def duration(texts: pl.Series) -> pl.Series:

@@ -13,11 +13,10 @@ import polars as pl
 
 METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")
 
-_URI = (
-    r"^(?:[Hh][Tt][Tt][Pp][Ss]?://(?:[^/?#@]*@)?(?P<authority>[^/?#]*))?"
-    r"(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?"
+_ABSOLUTE = (
+    r"^[Hh][Tt][Tt][Pp][Ss]?://(?:[^/?#@]*@)?(?P<authority>[^/?#]*)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?"
 )
-_API = r"^(?:/artifactory|/nexus)?(?:/api/docker/[^/]+|/repository/[^/]+)?/v2(/.*)?$"  # product prefixes
+_API = r"^(?:/artifactory|/nexus)?(?:/api/docker/[^/]+|/repository/[^/]+)?/v2(|/.*)$"  # product prefixes
 _ENDPOINT = r"^/(?P<repository>.+)/(?P<noun>manifests|blobs|tags|referrers)/(?P<item>uploads/?.*|[^/]+)$"
 _STORAGE = r"/docker/registry/v2/blobs/(?P<algorithm>[a-z0-9]+)/[0-9a-f]{2}/(?P<hex>[0-9a-f]{32,128})/data$"
 _REPOSITORY = r"^[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*$"
@@ -40,21 +39,33 @@ def locate(frame: pl.DataFrame, host: pl.Expr) -> pl.DataFrame:
 
 def targets(uris: pl.Series) -> pl.DataFrame:
     """For each of `uris`: uri, registry (if the URI names it), repository, reference, object."""
-    parts = (
-        pl.DataFrame({"uri": uris})
-        .with_columns(pl.col("uri").str.extract_groups(_URI).alias("_"))
+    parts = _parts(uris)
+    decoded = parts.with_columns(path=_percent_decoded(parts["path"]), ns=_percent_decoded(parts["ns"]))
+    return (
+        decoded.lazy()
+        .with_columns(endpoint=pl.col("path").str.extract(_API, 1), stored=_stored())
+        .with_columns(pl.col("endpoint").str.extract_groups(_ENDPOINT).alias("_"))
         .unnest("_")
+        .with_columns(is_digest(pl.col("item")).alias("digest"))
+        .with_columns(_found().alias("found"))
+        .select("uri", *_target())
+        .collect()
     )
-    decoded = parts.with_columns(
-        path=_percent_decoded(parts["path"]),
-        ns=_percent_decoded(pl.select(parts["query"].str.extract(r"(?:^|&)ns=([^&]*)", 1)).to_series()),
+
+
+def _parts(uris: pl.Series) -> pl.DataFrame:
+    """uri, authority, path and the value of `ns`, still encoded; nulls for what is no URI."""
+    relative = uris.str.starts_with("/").fill_null(False)
+    paths = pl.DataFrame({"uri": uris.filter(relative)}).select(
+        "uri",
+        pl.lit(None, pl.String).alias("authority"),
+        pl.col("uri").str.splitn("?", 2).struct.rename_fields(["path", "query"]).struct.unnest(),
     )
-    split = decoded.with_columns(
-        pl.col("path").str.extract(_API, 1).alias("endpoint"),
-        pl.col("path").str.contains(_API).alias("api"),
-        pl.col("path").str.extract_groups(_STORAGE).alias("storage"),
-    ).with_columns(pl.col("endpoint").str.extract_groups(_ENDPOINT).alias("_"))
-    return split.unnest("_").unnest("storage").select("uri", *_target())
+    whole = pl.DataFrame({"uri": uris.filter(~relative)}).select(
+        "uri", pl.col("uri").str.extract_groups(_ABSOLUTE).struct.unnest()
+    )
+    ns = pl.col("query").str.extract(r"(?:^|&)ns=([^&]*)", 1).alias("ns")
+    return pl.concat([paths, whole]).select("uri", "authority", "path", ns)
 
 
 def is_digest(text: pl.Expr) -> pl.Expr:
@@ -67,48 +78,50 @@ def is_digest(text: pl.Expr) -> pl.Expr:
     return text.str.contains(_DIGEST) & pl.all_horizontal(right)
 
 
-def _target() -> list[pl.Expr]:
-    noun, item = pl.col("noun"), pl.col("item")
-    named = pl.col("repository").str.contains(_REPOSITORY) & (pl.col("repository").str.len_bytes() <= 255)
-    digest = is_digest(item)
-    stored = pl.concat_str("algorithm", pl.lit(":"), "hex")
-    found = (
-        pl.when(named & (noun == "manifests") & (digest | item.str.contains(_TAG)))
+def _stored() -> pl.Expr:
+    """The digest of a storage path, which names no repository."""
+    groups = pl.col("path").str.extract_groups(_STORAGE)
+    return pl.concat_str(groups.struct.field("algorithm"), pl.lit(":"), groups.struct.field("hex"))
+
+
+def _found() -> pl.Expr:
+    """The object of an endpoint whose repository and reference are well-formed, else null."""
+    repository, noun, item = pl.col("repository"), pl.col("noun"), pl.col("item")
+    named = repository.str.contains(_REPOSITORY) & (repository.str.len_bytes() <= 255)
+    return (
+        pl.when(~named)
+        .then(None)
+        .when((noun == "manifests") & (pl.col("digest") | item.str.contains(_TAG)))
         .then(pl.lit("manifest"))
-        .when(named & (noun == "blobs") & digest)
+        .when((noun == "blobs") & pl.col("digest"))
         .then(pl.lit("blob"))
-        .when(named & (noun == "blobs") & item.str.contains("^uploads(?:/|$)"))
+        .when((noun == "blobs") & item.str.contains("^uploads(?:/|$)"))
         .then(pl.lit("upload"))
-        .when(named & (noun == "tags") & (item == "list"))
+        .when((noun == "tags") & (item == "list"))
         .then(pl.lit("tags"))
-        .when(named & (noun == "referrers") & digest)
+        .when((noun == "referrers") & pl.col("digest"))
         .then(pl.lit("referrers"))
     )
-    kind = (
-        pl.when(stored.is_not_null())
-        .then(pl.lit("blob"))
-        .when(pl.col("api"))
-        .then(
-            pl.coalesce(
-                found,
-                pl.when(pl.col("endpoint").fill_null("/") == "/")
-                .then(pl.lit("base"))
-                .otherwise(pl.lit("other")),
-            )
-        )
-    )
-    registry = pl.coalesce(
+
+
+def _target() -> list[pl.Expr]:
+    found, stored = pl.col("found"), pl.col("stored")
+    named = pl.coalesce(
         pl.when(pl.col(column).str.contains(_HOST)).then(pl.col(column).str.to_lowercase())
         for column in ("ns", "authority")
     )
+    referring = found.is_in(["manifest", "blob", "referrers"])
     return [
-        registry.alias("registry"),
-        pl.when(found.is_not_null()).then(pl.col("repository")).alias("repository"),
-        pl.when(found.is_in(["manifest", "blob", "referrers"]))
-        .then(item)
-        .otherwise(stored)
-        .alias("reference"),
-        kind.alias("object"),
+        named.alias("registry"),
+        pl.when(found.is_not_null()).then("repository").alias("repository"),
+        pl.when(referring).then("item").otherwise(stored).alias("reference"),
+        pl.when(stored.is_not_null())
+        .then(pl.lit("blob"))
+        .when(pl.col("endpoint").is_in(["", "/"]))
+        .then(pl.lit("base"))
+        .when(pl.col("endpoint").is_not_null())
+        .then(found.fill_null("other"))
+        .alias("object"),
     ]
 
 

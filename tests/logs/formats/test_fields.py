@@ -60,8 +60,9 @@ def test_a_quoted_text_comes_back(text: str) -> None:
 )
 def test_addresses_lose_port_and_brackets(peer: str | None, expected: str | None) -> None:
     """The first address of a list, as it is compared with other logs."""
-    frame = pl.DataFrame({"peer": [peer]}, schema={"peer": pl.String})
-    assert frame.select(fields.address(pl.col("peer"))).item() == expected
+    others = ["192.0.2.1:80", "[::2]:80", "::3", None]
+    found = fields.address(pl.Series([peer, *others], dtype=pl.String)).to_list()
+    assert found == [expected, "192.0.2.1", "::2", "::3", None]
 
 
 @pytest.mark.parametrize(
