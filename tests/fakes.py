@@ -157,6 +157,10 @@ class FakeRegistry:
         """Let the next requests whose path contains `path` go wrong, one fault each."""
         self._faults.append((method, path, list(faults), forever))
 
+    def stocked(self) -> set[str]:
+        """The repositories that have blobs."""
+        return {repository for repository, _ in self.manifests}
+
     # --- what tests look at
 
     @property
@@ -181,6 +185,7 @@ class FakeRegistry:
         application = web.Application(middlewares=[self._watch])
         application.router.add_route("*", "/token", self._token)
         application.router.add_route("*", "/v2/", self._base)
+        application.router.add_route("GET", "/v2/_catalog", self._catalog)
         application.router.add_route("*", "/v2/{repository:.+}/manifests/{reference}", self._manifest)
         application.router.add_route("*", "/v2/{repository:.+}/blobs/uploads/{upload:.*}", self._upload)
         application.router.add_route("*", "/v2/{repository:.+}/blobs/{digest}", self._blob)
@@ -290,6 +295,10 @@ class FakeRegistry:
     async def _base(self, request: web.Request) -> web.StreamResponse:
         return web.json_response({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
 
+    async def _catalog(self, request: web.Request) -> web.StreamResponse:
+        names = sorted(name for name in self.stocked() if name > request.query.get("last", ""))
+        return web.json_response({"repositories": names[: int(request.query.get("n", 100))]})
+
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         location = f"{request.path}one?_state=x"
         return web.Response(status=204 if request.method == "DELETE" else 202, headers={"Location": location})
@@ -340,14 +349,19 @@ class FakeMirror(FakeRegistry):
         self.fills = fills
         self.prefix = prefix  # of repositories on this mirror, such as "dockerhub-proxy/"
         self.filling: set[asyncio.Task[None]] = set()
+        self.filled: set[str] = set()  # repositories that ever stored a blob
 
     async def settle(self) -> None:
         """Return when no fill is under way."""
         while self.filling:
             await asyncio.gather(*self.filling)
 
+    def stocked(self) -> set[str]:
+        return self.filled
+
     def evict(self) -> None:
         """Forget everything, as an emptied disk does."""
+        self.filled.clear()
         self.blobs.clear()
         self.manifests.clear()
 
@@ -395,6 +409,7 @@ class FakeMirror(FakeRegistry):
         fits = self.disk is None or sum(map(len, self.blobs.values())) + len(body) <= self.disk
         if status == 200 and sha256(body) == digest and fits:
             self.blobs[digest] = body
+            self.filled.add(repository)
 
     async def _fetch(self, repository: str, rest: str) -> tuple[int | None, bytes, str]:
         """Status, body and media type from upstream; None when it does not answer."""

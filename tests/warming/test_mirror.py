@@ -101,17 +101,43 @@ async def test_what_people_pulled_is_not_counted(mirror: FakeMirror, origin: Fak
     assert transfer.bytes == image.bytes - largest.size
 
 
-async def test_asking_about_a_cold_image_costs_its_smallest_blob(
+async def test_asking_about_a_repository_that_is_not_stored_costs_nothing(
     mirror: FakeMirror, origin: FakeRegistry
 ) -> None:
-    """Asking is fetching on Distribution: a dry run leaves the layers where they are."""
+    """A blob that is asked about is fetched, so that the list of repositories is looked at first: once."""
     async with cache(mirror) as office:
         image = await office.resolve(NGINX)
         await office.holds(image)
+        held = await office.holds(image)
+        await mirror.settle()
+
+    assert not held
+    assert origin.asked("GET", "/blobs/") == []
+    assert len(mirror.asked("GET", "/_catalog")) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault(status=401), Fault(status=404), Fault(body=b"[]"), Fault(body=b"{")])
+async def test_asking_costs_the_smallest_blob_where_there_is_no_list(
+    mirror: FakeMirror, origin: FakeRegistry, fault: Fault
+) -> None:
+    """Its config: the layers stay where they are."""
+    mirror.fault("GET", "/_catalog", fault)
+    async with cache(mirror) as office:
+        image = await office.resolve(NGINX)
+        held = await office.holds(image)
         await mirror.settle()
 
     fetched = {request.path.rpartition("/")[2] for request in origin.asked("GET", "/blobs/")}
+    assert not held
     assert fetched == {min(image.blobs, key=lambda blob: blob.size).digest}
+
+
+async def test_what_people_pulled_is_held(mirror: FakeMirror, origin: FakeRegistry) -> None:
+    """Whoever filled it: the proof is the same."""
+    async with cache(mirror) as office:
+        await office.warm(await office.resolve(NGINX))
+    async with cache(mirror) as office:
+        assert await office.holds(await office.resolve(NGINX))
 
 
 async def test_a_mirror_that_fills_when_asked_is_spared_the_head(mirror: FakeMirror) -> None:

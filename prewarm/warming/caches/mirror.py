@@ -6,8 +6,9 @@ What CNCF Distribution 2.8 does, measured:
 
 * A HEAD on a cold blob answers 200 and starts a fill. The 200 proves nothing: it also comes with a full
   disk or a corrupt upstream, when nothing is ever stored.
-* So does the question for the proof. Asking about a cold image therefore fetches something; `holds` asks
-  about the smallest blob first and stops at the first that is missing: a few kilobytes, its config.
+* So does the question for the proof: asking about a cold image fetches something. `holds` therefore looks
+  at the mirror's list of repositories first, which names those that have blobs and costs the upstream
+  nothing; then it asks about the smallest blob, a config of a few kilobytes, and stops where one is missing.
 * A fill by the question costs the upstream one GET, a fill by HEAD two. So `warm` asks, asks again a
   moment later, and only then sends the HEAD.
 * Every question during a fill costs the upstream the beginning of another GET: intervals grow.
@@ -78,6 +79,11 @@ class Mirror:
         self._surroundings = surroundings
         self._timing = surroundings.registries.timing
         self._absent: set[tuple[str, str]] = set()  # (path, digest) found missing, and perhaps filling since
+        self._filled: set[str] = set()  # paths that this object has filled
+        self._listing = asyncio.Lock()
+        self._listed: tuple[frozenset[str] | None] | None = (
+            None  # the answer to the one question for the list
+        )
 
     async def resolve(self, reference: Reference) -> Image:
         """What `reference` stands for now, asked through the mirror so that it stores the manifests."""
@@ -92,6 +98,8 @@ class Mirror:
             current = await self._registry.head_manifest(path, image.reference.target)
             if current.digest != image.digest:
                 return False
+            if not await self._may_hold(path):
+                return False
             for blob in sorted(image.blobs, key=lambda blob: blob.size):
                 if not await self._held(path, blob):
                     return False
@@ -103,6 +111,7 @@ class Mirror:
         """Have the mirror fetch what it lacks; `bytes` are those of the blobs that were missing."""
         path = self._path(image.reference)
         await self._read_manifests(path, image)
+        self._filled.add(path)
         moved = await _together([self._fill(path, blob) for blob in image.blobs])
         return Transfer(sum(moved), f"{len(image.blobs)} blobs answered 206 to a range, as stored ones do")
 
@@ -178,6 +187,13 @@ class Mirror:
                 return True
             pause *= GROWTH
         return False
+
+    async def _may_hold(self, path: str) -> bool:
+        """Whether the repository may have blobs at the mirror; yes where the mirror does not tell."""
+        async with self._listing:
+            self._listed = self._listed or (await self._registry.repositories(),)
+        (known,) = self._listed
+        return known is None or path in known or path in self._filled
 
     async def _held(self, path: str, blob: Descriptor) -> bool:
         held = await self._registry.holds_blob(path, blob.digest)
