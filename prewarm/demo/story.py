@@ -23,7 +23,8 @@ from prewarm.demand.selection import demand_pulls
 from prewarm.demo import night, samples, telling, workload
 from prewarm.demo.contents import SCALE
 from prewarm.demo.mornings import Comparison, Conditions, compare
-from prewarm.demo.sites import Office, working
+from prewarm.demo.quiet import OFFICE as QUIET
+from prewarm.demo.sites import OFFICES, Office, working
 from prewarm.demo.workload import Workload
 from prewarm.errors import SettingsError
 from prewarm.insight.policies import Lists
@@ -87,8 +88,9 @@ def tell(console: Console, *, lake: Path | None = None) -> dict[str, Any]:
     started = time.perf_counter()
     telling.opening(console)
     with _home(lake) as folder:
-        stage = Stage(console, Lake.open(folder), folder, workload.busy(), workload.quiet())
-        _refuse_strangers(stage)
+        opened = Lake.open(folder)
+        _refuse_strangers(opened)
+        stage = Stage(console, opened, folder, workload.busy(), workload.quiet())
         told = {
             "synthetic": True,
             "read": _read(stage),
@@ -111,12 +113,12 @@ def _home(lake: Path | None) -> Iterator[Path]:
         yield Path(folder) / "lake"
 
 
-def _refuse_strangers(stage: Stage) -> None:
+def _refuse_strangers(lake: Lake) -> None:
     """The story's sites do not belong beside real ones."""
-    known = set(stage.lake.read("pulls", columns=["site"])["site"].unique())
-    if strangers := known - set(stage.sites):
+    ours = {office.name for office in (*OFFICES, QUIET)}
+    if strangers := set(lake.read("pulls", columns=["site"])["site"].unique()) - ours:
         raise SettingsError(
-            f"the lake at {stage.folder} holds pulls of {min(strangers)!r}; the demo's synthetic sites need a"
+            f"the lake at {lake.root} holds pulls of {min(strangers)!r}; the demo's synthetic sites need a"
             " lake of their own, for example --lake ./demo-lake"
         )
 
