@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csc_array
 
 from prewarm.demand.forecasters import FLAT, Prior
 from prewarm.demand.forecasters.baselines import latest
@@ -21,10 +22,12 @@ from prewarm.demand.series import WEEK
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from prewarm.demand.calendars import Clock
     from prewarm.demand.series import Grid
 
 LEAST = 1e-3  # of a mean that a ratio is taken to
 MAX_RATIO = 50.0  # of a training row: one burst must not own a leaf
+MONTH = 28 * 24
 FEATURES = 15
 
 
@@ -48,9 +51,9 @@ class Boosted:
         trained = self._train(profile, history)
         if trained is None or not means.size:
             return means
-        state = _state(history)
+        state, everyone = _state(history), np.arange(len(history.images))
         for column, hour in enumerate(ahead):
-            ratio = trained.predict(_features(history, state, hour, means[:, column]))
+            ratio = trained.predict(_features(state, hour, means[:, column], everyone))
             boosted = np.clip(ratio, 0, None) * np.maximum(means[:, column], LEAST)
             means[:, column] = np.minimum(boosted, np.minimum(8 * means[:, column] + 5, state.cap))
         return means
@@ -86,42 +89,57 @@ class Boosted:
 class _State:
     """What is known of every image at the cutoff, whatever the hour asked for."""
 
+    history: Grid
+    by_hour: csc_array  # the counts, quick to take columns from
+    past: Clock
     recent: NDArray[np.float32]  # image x (mean of 6, 24, 168 hours, hours since last, age)
     family: NDArray[np.float32]  # mean of the last 24 hours over the repository
     cap: NDArray[np.float32]
+
+    def hour(self, column: int) -> NDArray[np.float32]:
+        """Pulls of one hour, by image; zeros for a column before the history (-1)."""
+        if column < 0:
+            return np.zeros(len(self.history.images), dtype=np.float32)
+        return np.asarray(self.by_hour[:, [column]].toarray(), dtype=np.float32).ravel()
 
 
 def _state(history: Grid) -> _State:
     images, hours = history.counts.shape
     means = [_mean(history, span) for span in (6, 24, WEEK)]
-    first = first_seen(history.counts)
-    age = np.minimum(hours - first, 672)
-    since = np.minimum(hours - 1 - _last_seen(history), 672)
+    age = np.minimum(hours - first_seen(history.counts), MONTH)
+    since = np.minimum(hours - 1 - _last_seen(history), MONTH)
     family = np.bincount(history.repositories, means[1]) if images else np.zeros(0)
-    peak = np.asarray(history.counts[:, -672:].max(axis=1).toarray()).ravel() if images else np.zeros(0)
+    peak = np.asarray(history.counts[:, -MONTH:].max(axis=1).toarray()).ravel() if images else np.zeros(0)
     return _State(
+        history=history,
+        by_hour=history.counts.tocsc(),
+        past=history.clock(),
         recent=np.column_stack([*means, since, age]).astype(np.float32),
         family=family[history.repositories].astype(np.float32),
         cap=(1.5 * peak + 5).astype(np.float32),
     )
 
 
-def _features(history: Grid, state: _State, hour: int, mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Features of every image for the hour `hour` after the cutoff, from hours before the cutoff only."""
-    past, future = history.clock(), history.clock(range(hour, hour + 1))
-    weekly = latest(past.hour_of_week, history.observed, future.hour_of_week)[0]
-    daily = latest(past.hour, history.observed, future.hour)[0]
-    same = np.flatnonzero((past.hour == future.hour[0]) & history.observed)[-7:]
+def _features(
+    state: _State, hour: int, mean: NDArray[np.float32], rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Features of the images `rows` for the hour `hour` after the cutoff, from hours before it only."""
+    past, future = state.past, state.history.clock(range(hour, hour + 1))
+    observed = state.history.observed
+    weekly = latest(past.hour_of_week, observed, future.hour_of_week)[0]
+    daily = latest(past.hour, observed, future.hour)[0]
+    same = np.flatnonzero((past.hour == future.hour[0]) & observed)[-7:]
+    same_hour = np.asarray(state.by_hour[:, same].sum(axis=1)).ravel() / max(same.size, 1)
     calendar = [future.hour[0], future.weekday[0], future.weekend[0], future.holiday[0], min(hour, 23)]
     return np.column_stack(
         [
-            np.log(mean + LEAST),
-            _column(history, weekly),
-            _column(history, daily),
-            np.asarray(history.counts[:, same].sum(axis=1)) / max(same.size, 1),
-            state.recent,
-            state.family,
-            np.tile(np.array(calendar, dtype=np.float32), (len(mean), 1)),
+            np.log(mean[rows] + LEAST),
+            state.hour(int(weekly))[rows],
+            state.hour(int(daily))[rows],
+            same_hour[rows],
+            state.recent[rows],
+            state.family[rows],
+            np.tile(np.array(calendar, dtype=np.float32), (len(rows), 1)),
         ]
     ).astype(np.float32)
 
@@ -138,15 +156,15 @@ def _samples(
     state = _state(before)
     known = np.flatnonzero(state.recent[:, 4] > 0)
     known = known[np.argsort(np.asarray(history.images)[known])]
+    outcome = history.counts[:, origin : origin + 24].tocsc()
     rng = np.random.default_rng(seed)
-    share = max(1, rows // 24)
+    share = min(max(1, rows // 24), len(known))
     x, y, mean = [], [], []
-    for hour in np.flatnonzero(history.observed[origin : origin + 24]):
-        drawn = np.sort(rng.choice(len(known), min(share, len(known)), replace=False))
-        chosen = known[drawn]
-        x.append(_features(before, state, int(hour), means[:, hour])[chosen])
-        y.append(_column(history, origin + int(hour))[chosen])
-        mean.append(means[chosen, hour])
+    for hour in np.flatnonzero(history.observed[origin : origin + 24]).tolist():
+        drawn = known[np.sort(rng.choice(len(known), share, replace=False))]
+        x.append(_features(state, hour, means[:, hour], drawn))
+        y.append(outcome[:, [hour]].toarray().ravel()[drawn])
+        mean.append(means[drawn, hour])
     if not x:
         return np.empty((0, FEATURES), np.float32), np.empty(0, np.float32), np.empty(0, np.float32)
     return np.concatenate(x), np.concatenate(y), np.concatenate(mean)
@@ -166,10 +184,3 @@ def _last_seen(history: Grid) -> NDArray[np.int64]:
     if filled.size:
         last[filled] = np.maximum.reduceat(counts.indices, counts.indptr[filled])
     return last
-
-
-def _column(history: Grid, column: int) -> NDArray[np.float32]:
-    """Pulls of one hour, by image; zeros for a column before the history (-1)."""
-    if column < 0:
-        return np.zeros(len(history.images), dtype=np.float32)
-    return np.asarray(history.counts[:, [column]].toarray(), dtype=np.float32).ravel()
