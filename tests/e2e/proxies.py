@@ -152,6 +152,11 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 self.send_header("Connection", "close")
             self.end_headers()
+            self._copy_body(reply, fault)
+            if reply.length:  # cut short, by a fault or by the target
+                self.close_connection = True
+
+        def _copy_body(self, reply: http.client.HTTPResponse, fault: Fault) -> None:
             passed = 0
             while chunk := reply.read(_next_read(fault, passed)):
                 self.wfile.write(chunk)
@@ -159,10 +164,6 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
                 if fault.then and passed >= fault.then_after:
                     action, fault.then = fault.then, None
                     action()
-                if fault.cut_after is not None and passed >= fault.cut_after:
-                    self.wfile.flush()
-                    self.close_connection = True
-                    return
                 if fault.bytes_per_second:
                     time.sleep(len(chunk) / fault.bytes_per_second)
 
@@ -170,6 +171,5 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
 
 
 def _next_read(fault: Fault, passed: int) -> int:
-    if fault.cut_after is None:
-        return CHUNK
-    return max(1, min(CHUNK, fault.cut_after - passed))
+    """Bytes to read next; 0 where the fault cuts."""
+    return CHUNK if fault.cut_after is None else min(CHUNK, fault.cut_after - passed)

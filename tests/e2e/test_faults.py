@@ -17,6 +17,8 @@ from tests.e2e.servers import Distribution, free_port, skopeo, wait_until
 from tests.e2e.tokens import TokenServer
 
 GOOD, BAD = "docker.io/acme/good:1", "docker.io/acme/bad:1"
+MORE_THAN_SOCKETS_BUFFER = 40_000_000
+"""Bytes that cannot all be under way between two processes when one of them is killed."""
 
 
 class Bench:
@@ -153,21 +155,16 @@ def test_a_500_is_tried_again(bench: Bench) -> None:
 
 def test_an_origin_killed_in_mid_run_fails_what_it_was_sending(bench: Bench) -> None:
     """The image under way fails; once the origin is back, a run completes it."""
-    slow = Fault(
-        f"GET .*{big_layer(bench.bad)}",
-        times=None,
-        bytes_per_second=2_000_000,
-        then=bench.origin.kill,
-        then_after=500_000,
-    )
-    done = bench.run(slow)
+    moved = images.push_image(bench.origin.url, "acme/bad", "1", [MORE_THAN_SOCKETS_BUFFER], seed="moved")
+    killed = Fault(f"GET .*{big_layer(moved)}", then=bench.origin.kill, then_after=500_000)
+
+    done = bench.run(killed)
+
     assert done.states()[BAD] == "failed"
     assert done.code == 3
     assert not bench.holds(BAD)
-
     bench.origin.start()
     done = bench.run()
-
     assert set(done.states().values()) <= {"warmed", "already"}
     assert done.code == 0
     assert bench.holds(BAD)
