@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -16,9 +18,9 @@ import pytest
 
 from prewarm.errors import CacheBusy, SettingsError
 from prewarm.lake import Lake
-from prewarm.pipeline.caches import CacheSpec
+from prewarm.pipeline.caches import CacheSpec, state_folder
 from prewarm.pipeline.plan import Request, plan
-from prewarm.pipeline.run import Conduct, RunResult, run
+from prewarm.pipeline.run import Conduct, RunResult, run, stopped_by_signals
 from prewarm.warming.contacts import Endpoint
 from prewarm.warming.executor import Event, lock
 from prewarm.warming.planning import Budget, Plan, Rules
@@ -229,3 +231,23 @@ def test_a_run_imports_no_heavy_models() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_signals_end_a_run_in_order() -> None:
+    """Within, SIGTERM sets the event and the process lives; afterwards signals do what they did before."""
+    stop, before = asyncio.Event(), signal.getsignal(signal.SIGTERM)
+    with stopped_by_signals(stop):
+        signal.raise_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await stop.wait()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ("root", "inside"), [("/srv/lake", "/srv/lake"), ("s3://bucket/lake", tempfile.gettempdir())]
+)
+def test_locks_lie_in_the_lake_or_where_temporary_files_go(root: str, inside: str) -> None:
+    """A kernel lock needs a folder; two lakes have two."""
+    folder = state_folder(Lake(root))
+    assert folder.is_relative_to(inside)
+    assert folder != state_folder(Lake(root + "2"))
