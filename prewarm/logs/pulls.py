@@ -194,11 +194,10 @@ def _name_tags(served: pl.DataFrame) -> pl.DataFrame:
     asked = pl.when("tagged").then("reference")
     session = pl.when("tagged").then("session")
 
-    def near(fill: str) -> pl.Expr:  # rows are in order of sessions, so a fill that left its session shows
-        filled = getattr(session, fill)() == pl.col("session")
-        return pl.when(filled).then(getattr(asked, fill)())
-
-    named = served.with_columns(tag=pl.coalesce(near("forward_fill"), near("backward_fill")))
+    # Rows are in the order of sessions: a fill that left its session shows by the number it brought.
+    latest = pl.when(session.forward_fill() == pl.col("session")).then(asked.forward_fill())
+    first = pl.when(session.backward_fill() == pl.col("session")).then(asked.backward_fill())
+    named = served.with_columns(tag=pl.coalesce(latest, first))
     return named.filter(~_is_artifact(pl.col("tag"))).with_columns(group=pl.struct("session", "tag").hash())
 
 

@@ -107,6 +107,12 @@ def test_a_base_layer_of_two_tags_is_no_repetition() -> None:
     assert columns(found, "tag", "blobs") == [("2.1", 3), ("2.2", 3)]
 
 
+def test_a_tag_asked_for_again_takes_its_blobs_back() -> None:
+    """2.1, then 2.2, then 2.1 again: two pulls, and the last blobs are those of 2.1."""
+    rows = [ask("HEAD", "2.1", 0), ask("HEAD", "2.2", 1), ask("HEAD", "2.1", 2), blob("app", 3)]
+    assert columns(pull(rows), "tag", "kind") == [("2.1", "layers"), ("2.2", "check")]
+
+
 def test_a_tag_checked_twice_is_one_check() -> None:
     """HEADs alone are a check, once a session however often they come."""
     found = pull([ask("HEAD", "2.1", 0), ask("HEAD", "2.1", 30)])
