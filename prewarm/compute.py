@@ -1,7 +1,8 @@
 """Where heavy work runs: any `concurrent.futures.Executor`.
 
-Work is cut into pure, idempotent units, so a local process pool and a cluster's executor
-(`dask.distributed.Client.get_executor()`) are one thing to the caller.
+Work is cut into pure, idempotent units, so local threads, local processes and a cluster's executor
+(`dask.distributed.Client.get_executor()`) are one thing to the caller. Work that Polars or NumPy does
+runs in threads, since they leave the interpreter's lock; Python's own needs processes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
@@ -37,11 +38,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads(workers: int | None = None) -> Executor:
+    """A pool of `workers` threads (default: one a core); to be used in a `with`."""
+    return ThreadPoolExecutor(workers or cores(), thread_name_prefix="prewarm")
+
+
 @contextmanager
 def processes(workers: int | None = None) -> Iterator[Executor]:
     """A pool of `workers` fresh processes (default: one a core); `Inline` when that is one.
 
-    They are spawned, not forked: a forked copy of a threaded library may hang.
+    They are spawned, not forked: a forked copy of a threaded library may hang. A script that calls
+    this needs an `if __name__ == "__main__"` guard.
     """
     import multiprocessing
 

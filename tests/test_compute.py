@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -22,7 +21,7 @@ def refuse_three(number: int) -> int:
 
 def test_results_come_in_the_order_of_the_items() -> None:
     """Whatever finishes first, a file's chunks stay in sequence."""
-    with ThreadPoolExecutor(3) as pool:
+    with compute.threads(3) as pool:
         assert list(compute.ordered(pool, double, range(20), ahead=4)) == [2 * n for n in range(20)]
 
 

@@ -109,6 +109,8 @@ def recent(counted: pl.DataFrame, front: Front, gap: timedelta = pulls.GAP) -> p
 
 def _merged(accesses: pl.DataFrame) -> pl.DataFrame:
     """One row a request. One that has both its lines is left alone: it must not take a third."""
+    if accesses["family"].n_unique() < 2 and accesses["key"].null_count() == len(accesses):
+        return accesses
     lines = accesses.filter(~pl.col("paired")).with_columns(
         app_line=pl.when(pl.col("family") == "app").then(True),
         access_line=pl.when(pl.col("family") == "access").then(True),

@@ -21,7 +21,7 @@ import polars as pl
 
 from prewarm.errors import UnreadableInput
 
-CHUNK = 8 << 20  # bytes handed to one parser call
+CHUNK = 4 << 20  # bytes handed to one parser call
 BLOCK = 1 << 20  # bytes read at once
 LONGEST_LINE = 1 << 20
 TAIL = 4096  # bytes hashed before the place read up to
@@ -127,6 +127,8 @@ def lines(chunk: Chunk) -> tuple[pl.DataFrame, int]:
 
 
 def _split(data: bytes) -> pl.DataFrame:
+    if not data:
+        return pl.DataFrame(schema={"offset": pl.Int64, "line": pl.String})
     data = data.removesuffix(b"\n")
     try:
         frame = pl.Series("line", [data.decode()]).str.split("\n").explode().to_frame()

@@ -27,9 +27,6 @@ from prewarm.pipeline.settlement import Settlement
 
 Advance = Callable[[int, int | None], None]
 
-PROCESSES_FROM = 64 << 20
-"""Bytes on disk from which parsing is worth processes of its own."""
-
 
 @dataclass(slots=True)
 class FileReport:
@@ -88,7 +85,7 @@ def ingest(
     """Read what is new in `sources` into `lake`.
 
     Sessions end after an idle `gap`. `progress` is told the bytes read and, where it is known, their
-    total. `executor` runs the parsing; None takes a pool of processes for large input. Raises
+    total. `executor` runs the parsing; None takes a thread a core. Raises
     UnreadableInput or UnknownFormat before anything is written when an input named by its path, or
     every input, cannot be read; others are skipped with a warning. Raises LakeError when another
     process reads the same file.
@@ -99,9 +96,7 @@ def ingest(
         opened = _open_sources(sources, result, stack)
         logs = [log for _, found in opened for log in found]
         bar = _Bar(progress, logs)
-        if executor is None:
-            large = sum(log.size for log in logs) >= PROCESSES_FROM
-            executor = stack.enter_context(compute.processes(None if large else 1))
+        executor = executor or stack.enter_context(compute.threads())
         for source, found in opened:
             _read_source(_Work(lake, source, gap, pace, executor, bar), found, result)
     result.seconds = time.perf_counter() - began
@@ -220,7 +215,7 @@ def _read(
     reports: Mapping[str, FileReport],
 ) -> None:
     """Always read on in the file that is furthest behind, so that lines come in the order of time."""
-    ahead = 2 * compute.cores()
+    ahead = compute.cores() + 1
     try:
         while reading := [cursor for cursor in cursors if not cursor.finished]:
             cursor = min(reading, key=lambda cursor: (cursor.front, cursor.number))

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from prewarm import compute
 from prewarm.errors import LakeError, SettingsError, UnknownFormat, UnknownName, UnreadableInput
 from prewarm.lake import Change, Lake, Snapshot
 from prewarm.logs import pulls
@@ -186,12 +186,12 @@ def test_copies_given_together_count_once(log: bytes, whole: Path, tmp_path: Pat
     assert content(tmp_path / "lake") == content(whole)
 
 
-def test_processes_and_threads_make_the_same_lake(log: bytes, whole: Path, tmp_path: Path) -> None:
+def test_processes_make_the_same_lake(log: bytes, whole: Path, tmp_path: Path) -> None:
     """Where a chunk is parsed changes nothing."""
     (tmp_path / "x.log").write_bytes(log)
     source = Source(paths=(str(tmp_path / "x.log"),))
-    with ThreadPoolExecutor(2) as threads:
-        ingest(Lake.open(tmp_path / "lake"), [source], executor=threads, pace=SMALL)
+    with compute.processes(2) as pool:
+        ingest(Lake.open(tmp_path / "lake"), [source], executor=pool, pace=SMALL)
     assert content(tmp_path / "lake") == content(whole)
 
 

@@ -79,8 +79,15 @@ def test_since_is_included_and_until_is_not(lake: Lake) -> None:
 
 @pytest.mark.parametrize(
     ("image", "count"),
-    [("nginx", 2), ("nginx:1.25", 1), ("docker.io/library/nginx:1.25", 1), ("ghcr.io/acme/api", 3)]
-    + [(f"ghcr.io/acme/api@{DIGEST}", 2), ("nginx:latest", 0), ("other", 0)],
+    [
+        ("nginx", 2),
+        ("nginx:1.25", 1),
+        ("nginx:latest", 0),
+        ("docker.io/library/nginx:1.25", 1),
+        ("ghcr.io/acme/api", 3),
+        (f"ghcr.io/acme/api@{DIGEST}", 2),
+        ("other", 0),
+    ],
 )
 def test_an_image_is_any_reference(lake: Lake, image: str, count: int) -> None:
     """Without tag or digest it means the repository."""
