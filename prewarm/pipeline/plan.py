@@ -92,7 +92,7 @@ async def plan(
     Raises NotEnoughHistory when the lake has nothing to learn from and `always` names no image, and
     UnknownName for a site or model that is not there.
     """
-    platforms = await asyncio.to_thread(platforms_seen, lake, spec.site)
+    platforms = await asyncio.to_thread(platforms_seen, lake, spec.site, now)
     async with opened(spec, endpoints, folder=state_folder(lake), platforms=platforms) as cache:
         return await plan_with(cache, lake, spec, endpoints, request, now=now, demand=demand or Demand())
 
@@ -153,14 +153,15 @@ def find(lake: Lake, name: str) -> Plan:
     return from_text(kept["document"][-1])
 
 
-def platforms_seen(lake: Lake, site: str | None) -> tuple[Platform, ...]:
+def platforms_seen(lake: Lake, site: str | None, now: datetime) -> tuple[Platform, ...]:
     """The platforms that clients name in their agents, the most frequent first; () when none does.
 
     A Docker engine says `docker/20.10.24 go/go1.19.8 … os/linux arch/amd64 …`.
     """
-    agents = lake.scan("pulls").filter(pl.lit(True) if site is None else pl.col("site") == site)
     found = (
-        agents.select(
+        lake.scan("pulls")
+        .filter(*_lately(site, now))
+        .select(
             pl.col("agent").str.extract(r"\bos/([a-z0-9]+)").alias("os"),
             pl.col("agent").str.extract(r"\barch/([a-z0-9]+)").alias("architecture"),
         )
@@ -294,16 +295,21 @@ async def _ask_one(cache: Cache, candidate: Candidate, gate: Gate, places: async
 
 def _clients(lake: Lake, spec: CacheSpec, at: datetime) -> dict[str, int]:
     """Distinct clients by image, over the weeks that forecasts look back."""
-    here = pl.lit(True) if spec.site is None else pl.col("site") == spec.site
     counted = (
         lake.scan("pulls")
-        .filter(here, pl.col("timestamp") >= at - timedelta(weeks=WEEKS), pl.col("client").is_not_null())
+        .filter(*_lately(spec.site, at), pl.col("client").is_not_null())
         .group_by(image_column())
         .agg(pl.col("client").n_unique())
         .drop_nulls("image")
         .collect()
     )
     return dict(counted.iter_rows())
+
+
+def _lately(site: str | None, now: datetime) -> list[pl.Expr]:
+    """Pulls of a site over the weeks that forecasts look back; by date, so that partitions are skipped."""
+    recent = pl.col("date") >= (now - timedelta(weeks=WEEKS)).date()
+    return [recent] if site is None else [recent, pl.col("site") == site]
 
 
 def _clock(spec: CacheSpec, demand: Demand) -> Site:

@@ -95,7 +95,7 @@ async def run(
     conduct = conduct or Conduct()
     if isinstance(work, Plan) and work.cache != spec.name:
         raise SettingsError(f"plan {work.id} is for cache {work.cache!r}, not for {spec.name!r}")
-    platforms = await asyncio.to_thread(platforms_seen, lake, spec.site)
+    platforms = await asyncio.to_thread(platforms_seen, lake, spec.site, conduct.clock())
     folder = state_folder(lake)
     with lock(folder / "locks", spec.name, conduct.clock()):
         async with opened(spec, endpoints, folder=folder, platforms=platforms) as cache:

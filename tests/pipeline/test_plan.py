@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -227,8 +228,10 @@ def _config(hub: FakeRegistry) -> str:
 def test_platforms_are_those_that_clients_show(tmp_path: Path) -> None:
     """The most frequent first; other agents show none."""
     arm = "docker/20.10.24 go/go1.19.8 git-commit/5d6db84 kernel/6.1 os/linux arch/arm64 UpstreamClient(x)"
-    assert platforms_seen(lake_with(tmp_path, WEB, agent=arm), "default") == (Platform("linux", "arm64"),)
-    assert platforms_seen(Lake.open(tmp_path / "other"), None) == ()
+    lake = lake_with(tmp_path, WEB, agent=arm)
+    assert platforms_seen(lake, "default", NOW) == (Platform("linux", "arm64"),)
+    assert platforms_seen(lake, "default", NOW + timedelta(weeks=20)) == ()
+    assert platforms_seen(Lake.open(tmp_path / "other"), None, NOW) == ()
 
 
 async def test_platforms_of_the_site_are_planned_for(tmp_path: Path, hub: FakeRegistry) -> None:
