@@ -294,6 +294,17 @@ def test_entries_without_platforms_are_all_taken() -> None:
     assert len(images.choose(manifest)) == 2
 
 
+def test_attestations_are_no_platform_that_is_offered() -> None:
+    """Neither chosen nor counted: what is left of this index is one manifest without a platform."""
+    entries = [
+        entry("provenance", mediaType=images.OCI_MANIFEST, platform=_fields("unknown/unknown")),
+        entry("image", mediaType=images.OCI_MANIFEST),
+    ]
+    manifest = images.parse_manifest(json.dumps({"schemaVersion": 2, "manifests": entries}).encode())
+
+    assert [each.digest for each in images.choose(manifest)] == [entries[1]["digest"]]
+
+
 def test_a_platform_that_is_not_offered_is_refused_with_those_that_are() -> None:
     """The message is the list to choose from."""
     manifest = images.parse_manifest(index("linux/arm64", "windows/amd64"))

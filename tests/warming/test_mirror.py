@@ -132,6 +132,18 @@ async def test_asking_costs_the_smallest_blob_where_there_is_no_list(
     assert fetched == {min(image.blobs, key=lambda blob: blob.size).digest}
 
 
+async def test_what_the_question_itself_filled_is_counted(mirror: FakeMirror) -> None:
+    """The upstream was asked for it on our account."""
+    mirror.fault("GET", "/_catalog", Fault(status=404))
+    async with cache(mirror) as office:
+        image = await office.resolve(NGINX)
+        await office.holds(image)
+        await mirror.settle()
+        transfer = await office.warm(image)
+
+    assert transfer.bytes == image.bytes
+
+
 async def test_what_people_pulled_is_held(mirror: FakeMirror, origin: FakeRegistry) -> None:
     """Whoever filled it: the proof is the same."""
     async with cache(mirror) as office:

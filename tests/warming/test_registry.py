@@ -471,12 +471,14 @@ async def test_a_manifest_of_several_megabytes_is_not_read(origin: FakeRegistry)
 
 
 async def test_an_endless_error_is_read_in_part(origin: FakeRegistry) -> None:
-    """64 KiB say enough."""
-    origin.fault("GET", "/manifests/", Fault(status=404, body=b"x" * (8 << 20)))
+    """64 KiB say enough; what goes on after them is no document any more."""
+    error = {"code": "MANIFEST_UNKNOWN", "message": "no", "detail": "x" * (8 << 20)}
+    origin.fault("GET", "/manifests/", Fault(status=404, body=json.dumps({"errors": [error]}).encode()))
     async with client(origin) as registry:
         with pytest.raises(NotFound) as refusal:
             await registry.manifest("a", "1")
 
+    assert refusal.value.code is None
     assert len(str(refusal.value)) < 300
 
 
