@@ -102,7 +102,7 @@ def show(name: str, count: int, wall: float, cpu: float, peak: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--peers", action="store_true", help="run GoAccess and the re loop too")
     parser.add_argument("--keep", type=Path, help="make the log here and keep it")

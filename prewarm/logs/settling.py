@@ -79,8 +79,9 @@ def settle(
     requests = _merged(accesses)
     rows = _in_pieces(_not_counted(pulls.sessions(requests, gap), counted))
     going_on = front.near(pl.col("session_until"), gap + LATENESS)
-    unfinished_here = pl.col("offset").is_in(list(unfinished)).any().over("session")
-    is_open = rows.select((going_on | unfinished_here).alias("open"))["open"]
+    if unfinished:
+        going_on = going_on | pl.col("offset").is_in(list(unfinished)).any().over("session")
+    is_open = rows.select(going_on.alias("open"))["open"]
     open_rows = rows.filter(is_open)
     waits = pl.col("offset").is_in(open_rows["offset"].implode()) | front.near(
         pl.col("timestamp"), MERGING
@@ -136,7 +137,8 @@ def _not_counted(rows: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     """
     if counted.is_empty() or rows.is_empty():
         return rows
-    spans = rows.group_by("session").agg(
+    early = rows.filter(pl.col("asked") <= counted["until"].max())  # few: most rows are newer than any
+    spans = early.group_by("session").agg(
         _who().first(), pl.col("asked").min(), pl.col("session_until").first()
     )
     touched = spans.join(counted, on="who").filter(
@@ -155,14 +157,15 @@ def _in_pieces(rows: pl.DataFrame) -> pl.DataFrame:
     from the start of a piece alone, so a piece that is read again is cut in the same places.
     """
     served = (pl.col("status") < 400).fill_null(True)
-    manifests = rows.filter((pl.col("object") == "manifest") & served)
-    asked = manifests.group_by("session").agg(pl.col("asked").cast(pl.Int64).sort())
-    first, last = pl.col("asked").list.first(), pl.col("asked").list.last()
-    long = asked.filter(last - first > _micros(LONGEST))
+    manifests = rows.filter((pl.col("object") == "manifest") & served).select("session", "asked")
+    spans = manifests.group_by("session").agg(span=pl.col("asked").max() - pl.col("asked").min())
+    long = spans.filter(pl.col("span") > LONGEST)
     if long.is_empty():
         return rows
+    times = manifests.join(long, on="session", how="semi").group_by("session")
+    asked = times.agg(pl.col("asked").cast(pl.Int64).sort())
     cuts = pl.DataFrame(
-        [(session, cut) for session, times in long.iter_rows() for cut in _cuts(times)],
+        [(session, cut) for session, times in asked.iter_rows() for cut in _cuts(times)],
         schema={"session": rows.schema["session"], "cut": pl.Int64},
         orient="row",
     ).with_columns(pl.col("cut").cast(TIMESTAMP))
