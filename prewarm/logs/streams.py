@@ -7,6 +7,7 @@ an endless line and a file larger than memory stream through in the same space.
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import hashlib
 import lzma
@@ -131,16 +132,18 @@ def _split(data: bytes) -> pl.DataFrame:
         return pl.DataFrame(schema={"offset": pl.Int64, "line": pl.String})
     data = data.removesuffix(b"\n")
     try:
-        frame = pl.Series("line", [data.decode()]).str.split("\n").explode().to_frame()
-        sizes = pl.col("line").str.len_bytes().cast(pl.Int64)
+        line = pl.Series("line", [data.decode()]).str.split("\n").explode()
+        size = line.str.len_bytes()
     except UnicodeDecodeError:
         raw = data.split(b"\n")
-        texts = [line.decode(errors="replace") for line in raw]
-        frame = pl.DataFrame({"line": texts, "size": [len(line) for line in raw]})
-        sizes = pl.col("size")
-    offset = (sizes + 1).cum_sum().shift(1, fill_value=0)
-    line = pl.col("line").str.strip_suffix("\r").str.strip_prefix("\ufeff")
-    return frame.select(offset=offset, line=line)
+        line = pl.Series("line", [text.decode(errors="replace") for text in raw])
+        size = pl.Series([len(text) for text in raw])
+    offset = (size.cast(pl.Int64) + 1).cum_sum().shift(1, fill_value=0)
+    if b"\r" in data:
+        line = line.str.strip_suffix("\r")
+    if data.startswith(codecs.BOM_UTF8):
+        line = line.str.strip_prefix("\ufeff")
+    return pl.DataFrame({"offset": offset, "line": line})
 
 
 class _Cutter:
