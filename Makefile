@@ -50,8 +50,8 @@ docs: $(READY)  ## write the generated parts of the docs again
 e2e: $(READY)  ## proofs on real servers (PREWARM_REQUIRE=docker-registry,... makes a missing one fail)
 	$(BIN)/pytest -q -m e2e tests/e2e
 
-soak: $(READY)  ## long kill, fault and load loops, by hand
-	$(BIN)/pytest -q -m soak tests/soak
+soak: $(READY)  ## the kill loops of the end-to-end tests, twenty rounds each, by hand
+	PREWARM_ROUNDS=20 $(BIN)/pytest -q -m e2e tests/e2e/test_kills.py
 
 bench: $(READY)  ## the figures of docs/performance.md, each beside its peer
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,98 @@
+"""Kill -9 at random moments: the lake ends as if nothing had happened, nothing is half warm.
+
+`make e2e` takes a short slice of each loop; `make soak` takes twenty rounds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.e2e import images
+from tests.e2e.commands import Prewarm, with_history
+from tests.e2e.proxies import Fault, Proxy
+from tests.e2e.servers import Distribution, skopeo
+from tests.logs_of_a_day import access_log
+
+ROUNDS = int(os.environ.get("PREWARM_ROUNDS", "3"))
+SEED = 20
+
+
+def killed_after(running: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Kill -9 after that long; False when the process had ended by itself before."""
+    try:
+        running.wait(seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        running.kill()
+        running.wait()
+        return True
+
+
+def seconds_of(prewarm: Prewarm, verb: str, *arguments: str | Path) -> float:
+    """How long a verb takes that is left alone."""
+    began = time.monotonic()
+    prewarm.ok(verb, *arguments)
+    return time.monotonic() - began
+
+
+def test_an_ingest_killed_at_any_moment_reads_every_line_once(folder: Path) -> None:
+    """Killed again and again while its log grows, the lake holds what an undisturbed one holds."""
+    text = access_log(days=120).splitlines(keepends=True)
+    log, whole = folder / "growing.log", folder / "whole.log"
+    whole.write_text("".join(text))
+    calm, disturbed = Prewarm(folder / "calm"), Prewarm(folder / "disturbed")
+    usual = seconds_of(calm, "ingest", whole)
+
+    kills = 0
+    for number in range(ROUNDS):
+        log.write_text("".join(text[: len(text) * (number + 1) // (ROUNDS + 1)]))
+        # From before the first commit, which no machine can miss, to about the last.
+        kills += killed_after(disturbed.start("ingest", log), 0.2 + usual * number / ROUNDS)
+    log.write_text("".join(text))
+    disturbed.ok("ingest", log)
+
+    assert kills
+    assert disturbed.ok("pulls") == calm.ok("pulls")
+
+
+def test_a_run_killed_at_any_moment_is_finished_by_the_next(
+    origin: Distribution, folder: Path, stack: ExitStack
+) -> None:
+    """Whatever the index of the folder names can be read back whole, after every kill and at the end."""
+    chance = random.Random(SEED)
+    names = [f"docker.io/acme/app{number}:1" for number in range(4)]
+    for number in range(4):
+        images.push_image(origin.url, f"acme/app{number}", "1", [400_000, 300_000])
+    proxy = stack.enter_context(Proxy(origin.address))
+    proxy.faults = [Fault("GET .*/blobs/", times=None, bytes_per_second=1_500_000)]
+    layout = folder / "oci"
+    settings = (
+        f'[registries."docker.io"]\nurl = "{proxy.url}"\n'
+        f'[caches.edge]\ndriver = "layout"\npath = "{layout}"\n'
+    )
+    prewarm = with_history(folder / "p", settings, *names)
+
+    for _ in range(ROUNDS):
+        killed_after(prewarm.start("run", "--cache", "edge", "--top", "4"), chance.uniform(0.3, 3.0))
+        for name in names_in(layout):
+            skopeo("copy", f"oci:{layout}:{name}", f"dir:{folder / 'copy'}")
+    done = prewarm("run", "--cache", "edge", "--top", "4")
+
+    assert set(done.states()) == set(names)
+    assert set(done.states().values()) <= {"warmed", "already"}
+    assert names_in(layout) == set(names)
+
+
+def names_in(layout: Path) -> set[str]:
+    """The references that an image layout's index names."""
+    index = layout / "index.json"
+    if not index.exists():
+        return set()
+    manifests = json.loads(index.read_text())["manifests"]
+    return {entry["annotations"]["org.opencontainers.image.ref.name"] for entry in manifests}
