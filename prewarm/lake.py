@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -152,6 +153,7 @@ class Snapshot:
 
     name: str
     handle: DeltaTable | None
+    storage_options: Mapping[str, str] | None = None
 
     @property
     def version(self) -> int | None:
@@ -168,7 +170,10 @@ class Snapshot:
         columns = TABLES[self.name]
         if self.handle is None:
             return pl.LazyFrame(schema=dict(columns))
-        return pl.scan_delta(self.handle).select(columns.keys())
+        if self.handle.protocol().min_reader_version > 1:
+            # Written by others, perhaps with deletion vectors, which the files alone do not tell of.
+            return pl.scan_delta(self.handle).select(columns.keys())
+        return _scan(_files(self.handle), self.name, self.storage_options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +215,7 @@ class Lake:
                 handle = DeltaTable(self._path(table), storage_options=self._options())
             except TableNotFoundError:
                 return Snapshot(table, None)
-        return Snapshot(table, handle)
+        return Snapshot(table, handle, self._options())
 
     def scan(self, table: str) -> pl.LazyFrame:
         """The newest rows of `table`, lazily; empty and typed when nothing was ever written."""
@@ -218,9 +223,9 @@ class Lake:
 
     def read(self, table: str, *where: pl.Expr, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows of `table` that fit every expression of `where`; LakeError when it cannot be read."""
-        rows = self.scan(table)
-        rows = rows.filter(*where) if where else rows
         with _teaching(self, table, "read"):
+            rows = self.scan(table)
+            rows = rows.filter(*where) if where else rows
             return (rows if columns is None else rows.select(columns)).collect()
 
     def progress(self, table: str, id: str) -> int | None:
@@ -307,6 +312,42 @@ class Lake:
 
     def _options(self) -> dict[str, str] | None:
         return None if self.storage_options is None else dict(self.storage_options)
+
+
+def _files(handle: DeltaTable) -> list[str]:
+    """Where the data files of this version are: paths, or URLs of an object store."""
+    found = handle.file_uris()
+    # Delta escapes a local path as if it were a URL.
+    return [uri if "://" in uri else unquote(uri) for uri in found]
+
+
+def _scan(paths: list[str], table: str, storage_options: Mapping[str, str] | None) -> pl.LazyFrame:
+    """The rows of these files; columns that a file is too old to have are null.
+
+    As `pl.scan_delta` reads a plain table, which however imports pyarrow: memory in every process.
+    """
+    columns = TABLES[table]
+    if not paths:
+        return pl.LazyFrame(schema=dict(columns))
+    partition = {name: dtype for name, dtype in columns.items() if name == PARTITIONS.get(table)}
+    return pl.scan_parquet(
+        paths,
+        glob=False,
+        schema={name: dtype for name, dtype in columns.items() if name not in partition},
+        hive_partitioning=bool(partition),
+        hive_schema=partition or None,
+        missing_columns="insert",
+        extra_columns="ignore",
+        cast_options=pl.ScanCastOptions(
+            integer_cast="upcast",
+            float_cast="upcast",
+            datetime_cast=["nanosecond-downcast", "convert-timezone"],
+            missing_struct_fields="insert",
+            extra_struct_fields="ignore",
+        ),
+        storage_options=None if storage_options is None else dict(storage_options),
+        credential_provider=None,
+    ).select(columns.keys())
 
 
 def _transactions(progress: Mapping[str, int]) -> CommitProperties:

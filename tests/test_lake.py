@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 
 from prewarm import lake as lakes
 from prewarm.errors import LakeError, UnknownName
@@ -80,6 +83,63 @@ def test_filters_and_columns(tmp_path: Path) -> None:
     lake.append("pulls", rows("a", "b", "c"))
     read = lake.read("pulls", pl.col("timestamp") > MONDAY, columns=["repository", "date"])
     assert read.rows() == [("b", MONDAY.date()), ("c", MONDAY.date())]
+
+
+@pytest.mark.parametrize("folder", ["a b", "ü", "a*b"])
+def test_any_folder_can_hold_a_lake(tmp_path: Path, folder: str) -> None:
+    """Names that URLs escape or that globs expand are names."""
+    lake = Lake.open(tmp_path / folder)
+    lake.append("pulls", rows("a", "b"))
+    assert repositories(lake) == ["a", "b"]
+    assert lake.read("pulls").schema == pl.Schema(lakes.PULLS)
+
+
+def test_rows_without_a_partition_are_read(tmp_path: Path) -> None:
+    """A null has a folder of its own, whose name is no date."""
+    lake = Lake.open(tmp_path)
+    lake.append("pulls", rows("a").with_columns(timestamp=pl.lit(None, lakes.TIME)))
+    assert lake.read("pulls", columns=["timestamp", "date", "repository"]).rows() == [(None, None, "a")]
+
+
+def test_a_filter_on_the_partition_opens_no_other_files(tmp_path: Path) -> None:
+    """Years of pulls may lie beside the week that is asked for."""
+    lake = Lake.open(tmp_path)
+    lake.append("pulls", rows("old", "older"))
+    lake.append("pulls", rows("new").with_columns(timestamp=pl.lit(MONDAY + timedelta(days=1))))
+    for data in (tmp_path / "pulls" / f"date={MONDAY.date()}").iterdir():
+        data.write_bytes(b"not parquet")
+    read = lake.read("pulls", pl.col("date") > MONDAY.date())
+    assert read["repository"].to_list() == ["new"]
+
+
+def test_a_table_with_all_rows_removed_is_empty_and_typed(tmp_path: Path) -> None:
+    """A version without any file reads as one that never was."""
+    lake = Lake.open(tmp_path)
+    lake.append("plans", pl.DataFrame({"id": ["p"]}))
+    handle = lake.snapshot("plans").handle
+    assert handle is not None
+    handle.delete()
+    assert lake.read("plans").schema == pl.Schema(lakes.PLANS)
+    assert lake.read("plans").is_empty()
+
+
+def test_columns_that_older_files_lack_are_null(tmp_path: Path) -> None:
+    """A lake outlives the versions that wrote it."""
+    lake = Lake.open(tmp_path)
+    write_deltalake(str(tmp_path / "plans"), pl.DataFrame({"id": ["old"]}))
+    assert lake.read("plans").select("id", "document").rows() == [("old", None)]
+    assert lake.read("plans").schema == pl.Schema(lakes.PLANS)
+
+
+def test_reading_needs_no_pyarrow(tmp_path: Path) -> None:
+    """Its libraries would count into the memory of every run."""
+    Lake.open(tmp_path).append("pulls", rows("a"))
+    code = (
+        "import sys; from prewarm.lake import Lake; "
+        f"assert len(Lake.open({str(tmp_path)!r}).read('pulls')) == 1; "
+        "sys.exit('pyarrow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_progress_becomes_visible_with_its_rows(tmp_path: Path) -> None:
