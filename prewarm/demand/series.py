@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from scipy.sparse import csr_array
 
 from prewarm.demand.calendars import HOUR, Clock, Site, clock
 from prewarm.demand.selection import image_column
@@ -16,6 +15,7 @@ from prewarm.errors import NotEnoughHistory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy.sparse import csr_array
 
 WEEK = 168
 
@@ -128,6 +128,8 @@ def count(
 
 def sparse(cells: pl.DataFrame, hours: int) -> tuple[pl.Series, csr_array]:
     """Rows `image, hour, y` as the sorted names of the images and their counts, images x hours."""
+    from scipy.sparse import csr_array  # heavy, and executing a plan needs none of it
+
     images = cells["image"].unique().sort()
     rows = images.search_sorted(cells["image"]).to_numpy()
     values = cells["y"].cast(pl.Float32).to_numpy()
