@@ -50,8 +50,10 @@ def barred(spec: CacheSpec, listed: Iterable[str], reference: Reference) -> str 
     if any(reference.name.startswith(prefix) for prefix in spec.rewrite):
         return None
     registry = reference.registry
+    if registry == urlsplit(str(spec.own.get("url", ""))).netloc:
+        return None  # its log names the cache itself
     if spec.upstream is not None:
-        if registry in (spec.upstream, urlsplit(str(spec.own.get("url", ""))).netloc):
+        if registry == spec.upstream:
             return None
         return f"{registry} does not come through this cache, whose upstream is {spec.upstream}"
     if registry in listed:
