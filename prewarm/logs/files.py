@@ -68,10 +68,12 @@ class Progress:
 class Known:
     """A file that was identified: `id` names it in the lake; `progress` is None when it is new.
 
-    `unread` tells whether there is anything after `progress.seen`.
+    `head` is how many of its first bytes it is known by, a power of two. `unread` tells whether there
+    is anything after `progress.seen`.
     """
 
     id: int
+    head: int
     progress: Progress | None
     unread: bool = True
 
@@ -120,10 +122,13 @@ def _bounded(found: list[str], pattern: str) -> list[str]:
 # ------------------------------------------------------------------ which file is this
 
 
-def identify(path: str, site: str, load: Callable[[int], Progress | None]) -> Known:
+def identify(
+    path: str, site: str, load: Callable[[int], Progress | None], heads: int = 2 * HEAD - 1
+) -> Known:
     """Find out which file stands at `path`, and how far it was read for `site`.
 
-    `load` gives the progress committed under an id. Heads are tried from the longest to the
+    `load` gives the progress committed under an id; `heads` is the sum of the head lengths that any
+    file was ever known by, so that others need not be tried. Heads are tried from the longest to the
     shortest, so that a file keeps the identity it had when it was short. Another file with an equal
     head shows by other bytes before the place read up to: it becomes the next generation. A file
     that ends before that place, though it has a full head, is an older copy: there is nothing to
@@ -131,7 +136,7 @@ def identify(path: str, site: str, load: Callable[[int], Progress | None]) -> Kn
     """
     head = streams.head(path, HEAD)
     refuse(path, head)
-    for length in _lengths(head):
+    for length in (length for length in _lengths(head) if length & heads):
         for generation in range(GENERATIONS):
             id = _id(site, head[:length], generation)
             progress = load(id)
@@ -140,7 +145,7 @@ def identify(path: str, site: str, load: Callable[[int], Progress | None]) -> Kn
             check, unread = streams.probe(path, progress.seen)
             older_copy = check is None and length == HEAD
             if check == progress.check or older_copy:
-                return Known(id, progress, unread)
+                return Known(id, length, progress, unread)
     return _new(path, site, head, load)
 
 
@@ -149,7 +154,7 @@ def _new(path: str, site: str, head: bytes, load: Callable[[int], Progress | Non
     for generation in range(GENERATIONS):
         id = _id(site, head[:length], generation)
         if load(id) is None:
-            return Known(id, None)
+            return Known(id, length, None)
     raise UnreadableInput(f"{path} begins as {GENERATIONS} other files did; it cannot be told from them")
 
 
@@ -171,6 +176,10 @@ def _id(site: str, head: bytes, generation: int) -> int:
 
 
 # ------------------------------------------------------------------ progress, as a transaction holds it
+
+
+HEADS = "file-heads"
+"""Under this name: the sum of the head lengths that any file was ever known by."""
 
 
 def saved(id: int, progress: Progress) -> dict[str, int]:

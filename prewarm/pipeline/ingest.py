@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,10 +194,12 @@ def _read_source(work: _Work, logs: list[Log], result: IngestResult) -> None:
 def _identify(work: _Work, logs: list[Log]) -> tuple[list[Cursor], list[Log]]:
     """A cursor for every file, in the order of time; and the files that may be copies of those."""
     snapshot = work.lake.snapshot("pulls")
+    heads = snapshot.progress(files.HEADS) or 0
+    load = partial(files.loaded, find=snapshot.progress)
     cursors: dict[int, Cursor] = {}
     later: list[Log] = []
     for log in logs:
-        known = files.identify(log.path, work.source.site, lambda id: files.loaded(id, snapshot.progress))
+        known = files.identify(log.path, work.source.site, load, heads)
         if known.id in cursors:
             later.append(log)
         else:

@@ -61,9 +61,7 @@ class Settlement:
         self._commit(last=True)
 
     def _commit(self, last: bool) -> None:
-        fresh = pl.concat(
-            [settling.empty(), *(frame.select(settling.empty().columns) for frame in self._read)]
-        )
+        fresh = pl.concat([settling.empty(), *self._read])
         front = front_of(self.cursors) or Front(0, 0)
         self._remember(fresh)
         settled = settling.settle(
@@ -92,15 +90,16 @@ class Settlement:
         )
 
     def _progress(self, open_rows: pl.DataFrame) -> dict[int, Progress]:
-        """For every file that was read: where its oldest open session begins, and where reading ended."""
+        """How far each file was read, for those where that moved since the last commit."""
         number = pl.col("offset") // (1 << FILE_BITS)
         first = open_rows.group_by(number.alias("number")).agg(pl.col("offset").min() & _OFFSET)
         oldest = dict(first.iter_rows())
-        return {
+        now = {
             cursor.known.id: cursor.progress(oldest.get(cursor.number))
             for cursor in self.cursors
             if cursor.reads is not None and cursor.seen
         }
+        return {id: each for id, each in now.items() if each != self._committed[id]}
 
     def _commit_pulls(self, rows: pl.DataFrame, progress: dict[int, Progress]) -> None:
         names = {
@@ -108,17 +107,25 @@ class Settlement:
         }
 
         def decide(seen: Snapshot) -> Change:
-            self._refuse_rivals(seen)
-            return Change(rows, names, self._replaces)
+            self._refuse_rivals(seen, progress)
+            return Change(rows, names | self._heads(seen, progress), self._replaces)
 
         self.lake.commit("pulls", decide)
         self.added += rows.height
         self._replaces = None
         self._committed |= progress
 
-    def _refuse_rivals(self, seen: Snapshot) -> None:
+    def _heads(self, seen: Snapshot, progress: dict[int, Progress]) -> dict[str, int]:
+        known = before = seen.progress(files.HEADS) or 0
         for cursor in self.cursors:
-            if files.loaded(cursor.known.id, seen.progress) != self._committed[cursor.known.id]:
+            known |= cursor.known.head if cursor.known.id in progress else 0
+        return {files.HEADS: known} if known != before else {}
+
+    def _refuse_rivals(self, seen: Snapshot, progress: dict[int, Progress]) -> None:
+        for cursor in self.cursors:
+            id = cursor.known.id
+            concerned = id in progress or self._replaces is not None
+            if concerned and files.loaded(id, seen.progress) != self._committed[id]:
                 raise LakeError(
                     f"{cursor.log.shown} is being read into {self.lake.root} by another process; "
                     "nothing is lost, read it again when that one has ended"

@@ -22,13 +22,15 @@ class Memory:
 
     def __init__(self) -> None:
         self.kept: dict[str, int] = {}
+        self.heads = 0
 
     def load(self, id: int) -> Progress | None:
         return files.loaded(id, self.kept.get)
 
     def read(self, path: Path, site: str = "default") -> Known:
         """Identify the file, then remember that it was read to its end."""
-        known = files.identify(str(path), site, self.load)
+        known = files.identify(str(path), site, self.load, self.heads)
+        self.heads |= known.head
         end = list(streams.chunks(str(path)))[-1]
         self.kept |= files.saved(known.id, Progress(0, end.end, end.check))
         return known
