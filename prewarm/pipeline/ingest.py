@@ -23,6 +23,7 @@ from prewarm.errors import UnreadableInput
 from prewarm.lake import Lake
 from prewarm.logs import files, pulls, streams
 from prewarm.logs.files import Source
+from prewarm.logs.formats import Format
 from prewarm.pipeline.reading import PACE, Cursor, Log, Pace, Read, check_rewrites, look
 from prewarm.pipeline.settlement import Settlement
 
@@ -128,13 +129,15 @@ def _open_sources(
 def _open_files(source: Source, result: IngestResult, stack: ExitStack) -> list[Log]:
     opened: dict[str, Log] = {}
     failures: list[UnreadableInput] = []
+    likely: Format | None = None
     for pattern in source.paths:
         for shown in files.expand(pattern):
             path = _rereadable(shown, stack)
             if os.path.realpath(path) in opened:
                 continue
             try:
-                opened[os.path.realpath(path)] = look(path, shown, source)
+                opened[os.path.realpath(path)] = log = look(path, shown, source, likely)
+                likely = log.format
             except UnreadableInput as error:
                 if shown == pattern and not _is_empty(path):
                     raise

@@ -13,7 +13,7 @@ from prewarm import compute, plugins
 from prewarm.errors import InvalidReference, SettingsError, UnreadableInput
 from prewarm.logs import files, pulls, streams
 from prewarm.logs.files import Known, Progress, Source
-from prewarm.logs.formats import Format, Hints, detect
+from prewarm.logs.formats import Format, Hints, Parsed, detect
 from prewarm.logs.settling import Front
 from prewarm.logs.streams import Chunk
 from prewarm.references import DEFAULT_REGISTRY, Reference, rewrite
@@ -78,23 +78,28 @@ class Read:
     examples: Mapping[str, str]
 
 
-def look(path: str, shown: str, source: Source) -> Log:
+def look(path: str, shown: str, source: Source, likely: Format | None = None) -> Log:
     """Open a file for the first time: tell its format and the time of its first lines.
 
-    Raises UnreadableInput, UnknownFormat, and UnknownName for a format that nobody defined.
+    `likely` is the format of a file beside it, which is taken when all the first lines fit. Raises
+    UnreadableInput, UnknownFormat, and UnknownName for a format that nobody defined.
     """
     sample = streams.head(path, files.SAMPLE)
     files.refuse(shown, sample)
     cut = sample.rfind(b"\n") + 1 if len(sample) == files.SAMPLE else len(sample)
     frame, _ = streams.lines(Chunk(0, sample[: cut or len(sample)], 0, 0))
-    chosen: Format = (
-        _detected(shown, frame["line"])
-        if source.format == "auto"
-        else plugins.load(plugins.FORMATS, source.format)
-    )
-    header = frame["line"][0] if len(frame) else ""
-    parsed = chosen.parse(frame, Hints(source.timezone, header))
-    return Log(path, shown, chosen, header, _newest(parsed.accesses["timestamp"].head(NEWEST)))
+    hints = Hints(source.timezone, frame["line"][0] if len(frame) else "")
+    if source.format != "auto":
+        likely = plugins.load(plugins.FORMATS, source.format)
+    parsed = likely.parse(frame, hints) if likely else None
+    if likely is None or parsed is None or (source.format == "auto" and not _all_fit(parsed)):
+        likely = _detected(shown, frame["line"])
+        parsed = likely.parse(frame, hints)
+    return Log(path, shown, likely, hints.header or "", _newest(parsed.accesses["timestamp"].head(NEWEST)))
+
+
+def _all_fit(parsed: Parsed) -> bool:
+    return parsed.accesses.height > 0 and not parsed.malformed
 
 
 def _detected(shown: str, lines: pl.Series) -> Format:

@@ -27,6 +27,7 @@ from tests import logmaker
 
 SMALL = Pace(chunk=4_000, batch=60)
 SEEDS = range(2)
+SAMPLES = Path(__file__).parents[2] / "data/samples"
 
 
 def read(lake: Path, *paths: Path | str, pace: Pace = PACE, **source: object) -> IngestResult:
@@ -197,7 +198,7 @@ def test_processes_make_the_same_lake(log: bytes, whole: Path, tmp_path: Path) -
 
 def test_lines_of_one_request_meet_across_chunks(tmp_path: Path) -> None:
     """Application and access line of a request fall into different commits and are still one."""
-    sample = Path(__file__).parents[2] / "data/samples/distribution-docker-logs.log"
+    sample = SAMPLES / "distribution-docker-logs.log"
     at_once = read(tmp_path / "whole", sample)
     pieces = read(tmp_path / "lake", sample, pace=Pace(chunk=1_500, batch=20))
     assert content(tmp_path / "lake") == content(tmp_path / "whole")
@@ -206,7 +207,7 @@ def test_lines_of_one_request_meet_across_chunks(tmp_path: Path) -> None:
 
 def test_two_sources_of_one_registry_count_once(tmp_path: Path) -> None:
     """The JSON and the text log of one registry carry the same request ids."""
-    sample = Path(__file__).parents[2] / "data/samples/distribution-json.log"
+    sample = SAMPLES / "distribution-json.log"
     lines = sample.read_bytes().splitlines(keepends=True)
     (tmp_path / "a.log").write_bytes(b"".join(lines))
     (tmp_path / "b.log").write_bytes(b"shipped by another agent\n" + b"".join(lines))
@@ -241,6 +242,15 @@ def test_a_poller_is_counted_in_pieces(tmp_path: Path) -> None:
     rows = Lake.open(tmp_path / "lake").read("pulls", pl.col("repository") == "acme/polled")
     assert len(rows) == 3
     assert all(row["until"] - row["timestamp"] <= timedelta(hours=1) for row in rows.iter_rows(named=True))
+
+
+def test_files_of_one_source_may_differ_in_format(tmp_path: Path) -> None:
+    """The format of the file beside it is only a first guess."""
+    (tmp_path / "a.log").write_bytes(logmaker.log(1, pulls=5))
+    (tmp_path / "b.log").write_bytes((SAMPLES / "distribution-json.log").read_bytes())
+    (tmp_path / "c.log").write_bytes(logmaker.log(2, pulls=5))
+    result = read(tmp_path / "lake", tmp_path)
+    assert [report.format for report in result.files] == ["combined", "distribution", "combined"]
 
 
 # ------------------------------------------------------------------ killed
