@@ -32,7 +32,7 @@ class Pace:
     """How much is held at once: decompressed bytes handed to one parser call, accesses of one commit."""
 
     chunk: int = streams.CHUNK
-    batch: int = 100_000
+    batch: int = 75_000
 
 
 PACE = Pace()
