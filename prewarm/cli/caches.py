@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def caches(
             "driver": section.driver,
             "site": section.site,
             "upstream": section.upstream,
-            **section.own,
+            **{key: _without_login(value) for key, value in section.own.items()},
         }
         for each, section in sorted(settings.caches.items())
     ]
@@ -50,6 +51,11 @@ def caches(
     columns = ("driver", "what it warms", "privilege it needs")
     output.print_table(columns, [list(driver.values()) for driver in _drivers()], title="drivers")
     return 0
+
+
+def _without_login(value: object) -> object:
+    """A setting as it may be shown: a third party's driver may take a URL with a login."""
+    return re.sub(r"://[^/@\s]*@", "://…@", value) if isinstance(value, str) else value
 
 
 def _drivers() -> list[dict[str, str]]:

@@ -205,13 +205,20 @@ async def _watched(go: Callable[[Conduct], Coroutine[Any, Any, RunResult]]) -> R
 
 def _show_dry(settings: Settings, work: _Work, as_json: bool) -> int:
     from prewarm.pipeline.documents import to_document
+    from prewarm.pipeline.plan import permitted
     from prewarm.warming.planning import Plan
 
-    planned = work.what if isinstance(work.what, Plan) else _plan(settings, work.cache, work.what).plan
-    if as_json:
-        output.print_json(to_document(planned))
+    warnings: tuple[str, ...] = ()
+    if isinstance(work.what, Plan):
+        plan = permitted(work.what, settings.cache_spec(work.cache), settings.endpoints())
     else:
-        _show_plan(planned)
+        made = _plan(settings, work.cache, work.what)
+        plan, warnings = made.plan, made.warnings
+    _warn(warnings)
+    if as_json:
+        output.print_json({**to_document(plan), "warnings": list(warnings)})
+    else:
+        _show_plan(plan)
     return 0
 
 

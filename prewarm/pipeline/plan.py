@@ -31,7 +31,7 @@ from prewarm.pipeline.histories import DEMAND, WEEKS, Counting
 from prewarm.references import Reference
 from prewarm.warming import planning
 from prewarm.warming.images import Image, Platform
-from prewarm.warming.planning import Budget, Candidate, Gate, Plan
+from prewarm.warming.planning import Budget, Candidate, Gate, Plan, Skip
 
 if TYPE_CHECKING:
     from prewarm.lake import Lake
@@ -111,9 +111,7 @@ async def plan_with(
     listed = frozenset(endpoint.registry for endpoint in endpoints)
     ranked, model, warnings = await asyncio.to_thread(_ranked, lake, spec, request, demand, listed)
     asked = await _ask(cache, ranked, spec, request.budget.top)
-    budget = request.budget
-    if budget.max_bytes is None:
-        budget = replace(budget, max_bytes=spec.max_bytes)
+    budget = request.budget.at_most(spec.max_bytes)
     decided = planning.plan(
         [known.candidate for known in asked],
         budget.within(spec.bandwidth, now),
@@ -160,7 +158,7 @@ def platforms_seen(lake: Lake, site: str | None, now: datetime) -> tuple[Platfor
     """
     found = (
         lake.scan("pulls")
-        .filter(*_lately(site, now))
+        .filter(*_lately(lake, site, now))
         .select(
             pl.col("agent").str.extract(r"\bos/([a-z0-9]+)").alias("os"),
             pl.col("agent").str.extract(r"\barch/([a-z0-9]+)").alias("architecture"),
@@ -228,13 +226,36 @@ def _judged(
     candidate: Candidate, spec: CacheSpec, gate: Gate, listed: frozenset[str], clients: Mapping[str, int]
 ) -> Candidate:
     """The candidate with what can be said of it before anyone is asked."""
-    try:
-        reference = Reference.parse(candidate.image)
-    except InvalidReference as invalid:
-        return replace(candidate, barred=str(invalid))
-    named = spec.upstream is None and gate.named(candidate.image)
-    reason = None if named else barred(spec, listed, reference)
+    reason = _barred(candidate.image, spec, gate, listed)
     return replace(candidate, barred=reason, clients=clients.get(candidate.image))
+
+
+def permitted(plan: Plan, spec: CacheSpec, endpoints: Sequence[Endpoint]) -> Plan:
+    """A given plan, held against the cache's lists and who may be contacted as they are now.
+
+    A plan may come from a file, or be older than the rules: what they forbid is skipped, with the reason.
+    """
+    gate, listed = Gate(spec.rules), frozenset(endpoint.registry for endpoint in endpoints)
+    reasons = {
+        each.image: gate.forbids(each.image) or _barred(each.image, spec, gate, listed) for each in plan.warms
+    }
+    warms = tuple(warm for warm in plan.warms if reasons[warm.image] is None)
+    refused = tuple(
+        Skip(warm.image, reason, digest=warm.digest, rank=warm.rank)
+        for warm in plan.warms
+        if (reason := reasons[warm.image]) is not None
+    )
+    return replace(plan, warms=warms, skipped=plan.skipped + refused)
+
+
+def _barred(image: str, spec: CacheSpec, gate: Gate, listed: frozenset[str]) -> str | None:
+    """Why nobody may be asked for `image`, in words; None when somebody may."""
+    try:
+        reference = Reference.parse(image)
+    except InvalidReference as invalid:
+        return str(invalid)
+    named = spec.upstream is None and gate.named(image)
+    return None if named else barred(spec, listed, reference)
 
 
 async def _ask(
@@ -297,7 +318,7 @@ def _clients(lake: Lake, spec: CacheSpec, at: datetime) -> dict[str, int]:
     """Distinct clients by image, over the weeks that forecasts look back."""
     counted = (
         lake.scan("pulls")
-        .filter(*_lately(spec.site, at), pl.col("client").is_not_null())
+        .filter(*_lately(lake, spec.site, at), pl.col("client").is_not_null())
         .group_by(image_column())
         .agg(pl.col("client").n_unique())
         .drop_nulls("image")
@@ -306,10 +327,15 @@ def _clients(lake: Lake, spec: CacheSpec, at: datetime) -> dict[str, int]:
     return dict(counted.iter_rows())
 
 
-def _lately(site: str | None, now: datetime) -> list[pl.Expr]:
-    """Pulls of a site over the weeks that forecasts look back; by date, so that partitions are skipped."""
-    recent = pl.col("date") >= (now - timedelta(weeks=WEEKS)).date()
-    return [recent] if site is None else [recent, pl.col("site") == site]
+def _lately(lake: Lake, site: str | None, now: datetime) -> list[pl.Expr]:
+    """Pulls of a site over the weeks that forecasts look back; by date, so that partitions are skipped.
+
+    As for forecasts, those are the weeks before `now` or before the end of the log, if that is earlier.
+    """
+    where = [] if site is None else [pl.col("site") == site]
+    last = lake.scan("pulls").filter(*where).select(pl.col("date").max()).collect().item()
+    end = now.date() if last is None else min(now.date(), last)
+    return [pl.col("date") >= end - timedelta(weeks=WEEKS), *where]
 
 
 def _clock(spec: CacheSpec, demand: Demand) -> Site:

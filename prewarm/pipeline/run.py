@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from prewarm.errors import SettingsError
+from prewarm.errors import CacheError, SettingsError
 from prewarm.pipeline.caches import CacheSpec, opened, state_folder
 from prewarm.pipeline.journal import Journal, outcome_row
-from prewarm.pipeline.plan import Demand, Planned, Request, plan_with, platforms_seen
+from prewarm.pipeline.plan import Demand, Planned, Request, permitted, plan_with, platforms_seen
 from prewarm.warming.executor import Event, Outcome, Run, execute, lock
 from prewarm.warming.planning import Plan
 
@@ -132,8 +132,24 @@ async def _planned(
     conduct: Conduct,
 ) -> Planned:
     if isinstance(work, Plan):
-        return Planned(work)
-    return await plan_with(cache, lake, spec, endpoints, work, now=conduct.clock(), demand=demand)
+        return Planned(permitted(work, spec, endpoints))
+    making = plan_with(cache, lake, spec, endpoints, work, now=conduct.clock(), demand=demand)
+    return await _unless_stopped(making, conduct.stop)
+
+
+async def _unless_stopped(making: Coroutine[Any, Any, Planned], stop: asyncio.Event | None) -> Planned:
+    """A plan, unless `stop` is set first: CacheError then, since nothing was warmed."""
+    plan = asyncio.ensure_future(making)
+    waiting = asyncio.ensure_future((stop or asyncio.Event()).wait())
+    try:
+        await asyncio.wait({plan, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not plan.done():
+            raise CacheError("stopped while planning; nothing was warmed")
+        return plan.result()
+    finally:
+        for task in (plan, waiting):
+            task.cancel()
+        await asyncio.gather(plan, waiting, return_exceptions=True)
 
 
 async def _execute(cache: Cache, planned: Planned, conduct: Conduct, journal: Journal) -> Run:

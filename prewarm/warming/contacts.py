@@ -64,6 +64,20 @@ def reach(address: str) -> Reach:
     return Reach.PUBLIC if found.is_global else Reach.PRIVATE
 
 
+def without_login(url: str) -> str:
+    """`url`, refused (ValueError, which does not repeat it) when it carries a password.
+
+    For the settings of caches; `ssh://user@host` is fine.
+    """
+    try:
+        password = URL(url).password
+    except ValueError:
+        password = None
+    if password:
+        raise ValueError("it carries a login; keep that in docker's config.json (docker login)")
+    return url
+
+
 def base_url(endpoint: Endpoint) -> URL:
     """The endpoint's address, checked; SettingsError when it is no http(s) URL or carries a login."""
     try:

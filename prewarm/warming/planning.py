@@ -51,6 +51,11 @@ class Budget:
     max_pulls: int | None = None
     ready_by: datetime | None = None
 
+    def at_most(self, max_bytes: int | None) -> Budget:
+        """The same, with no more than `max_bytes`: the cache's own limit stands above what is asked."""
+        limits = [limit for limit in (self.max_bytes, max_bytes) if limit is not None]
+        return replace(self, max_bytes=min(limits, default=None))
+
     def within(self, bandwidth: int | None, now: datetime) -> Budget:
         """The same, with no more bytes than `bandwidth` (bytes per second) can bring until `ready_by`."""
         if bandwidth is None or self.ready_by is None:
@@ -127,6 +132,7 @@ class Patterns:
         """`texts` as `Rules` describes them; any text is a valid pattern."""
         self.images: tuple[str, ...] = ()
         globs = []
+        repositories = []
         for text in texts:
             reference = _reference(text)
             if reference is None:
@@ -134,13 +140,18 @@ class Patterns:
                 continue
             self.images += (str(reference),)
             if _is_repository(text):
-                globs.append(re.escape(reference.name) + r"[:@].*")
+                repositories.append(reference.name)
         self._literal = frozenset(self.images)
+        self._repositories = tuple(name + end for name in repositories for end in ":@")
         self._glob = re.compile("|".join(globs)) if globs else None
+
+    def name(self, image: str) -> bool:
+        """Whether the canonical reference `image` is written out, by image or repository, without a glob."""
+        return image in self._literal or image.startswith(self._repositories)
 
     def match(self, image: str) -> bool:
         """Whether the canonical reference `image` matches."""
-        return image in self._literal or bool(self._glob and self._glob.fullmatch(image))
+        return self.name(image) or bool(self._glob and self._glob.fullmatch(image))
 
 
 class Gate:
@@ -157,22 +168,30 @@ class Gate:
         return self._always.match(image)
 
     def named(self, image: str) -> bool:
-        """Whether the operator names `image` in `always` or `allow`, by whatever pattern."""
-        return self.always(image) or (self._allow is not None and self._allow.match(image))
+        """Whether the operator wrote `image` or its repository out in `always` or `allow`.
+
+        A glob names nobody: `*/library/*` must not open every host that a log line mentions.
+        """
+        return self._always.name(image) or (self._allow is not None and self._allow.name(image))
 
     def unranked(self, ranked: Iterable[str]) -> list[str]:
         """Images that the operator named in `always` and the ranking does not have, in his order."""
         known = set(ranked)
         return [image for image in dict.fromkeys(self._always.images) if image not in known]
 
+    def forbids(self, image: str) -> str | None:
+        """Why the operator's lists keep `image` out, in words; None when they do not."""
+        if self._never.match(image):
+            return "on the cache's never list"
+        if self._allow is not None and not self._allow.match(image):
+            return "not on the cache's allow list"
+        return None
+
     def refusal(self, candidate: Candidate) -> str | None:
         """Why the candidate may not be warmed, in words; None when it may."""
-        if self._never.match(candidate.image):
-            return "on the cache's never list"
-        if self._allow is not None and not self._allow.match(candidate.image):
-            return "not on the cache's allow list"
-        if candidate.barred:
-            return candidate.barred
+        forbidden = self.forbids(candidate.image) or candidate.barred
+        if forbidden:
+            return forbidden
         if self._min_clients <= 1 or self.always(candidate.image):
             return None
         if candidate.clients is None:

@@ -92,7 +92,13 @@ class Transport:
                     if response.status not in REDIRECTS or not location:
                         yield response
                         return
+                before = url
                 url, headers = next_hop(url, location, headers, endpoint.registry)
+                if form is not None and url.origin() != before.origin():
+                    raise ForbiddenHost(
+                        f"registry {endpoint.registry}: its token service redirects a login to {url.host}; "
+                        "logins are sent to the realm that the registry names, and nowhere else"
+                    )
         raise RegistryError(f"registry {endpoint.registry}: more than {MAX_HOPS} redirects; is it a loop?")
 
 

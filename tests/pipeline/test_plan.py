@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from prewarm.demand.calendars import Site
@@ -162,6 +163,15 @@ async def test_rare_images_wait_until_enough_clients_want_them(tmp_path: Path, h
     assert why(found)[API] == "pulled by 1 distinct clients, 2 are required"
 
 
+async def test_clients_are_known_long_after_the_log_ended(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Like the forecast, the count looks back from the end of the log."""
+    lake = lake_with(tmp_path, WEB, clients=2)
+    request = Request(NOW + timedelta(weeks=12), 1, Budget(top=10))
+    spec = spec_of(tmp_path, rules=Rules(min_clients=2))
+    found = await plan(lake, spec, endpoints(hub), request, now=request.at)
+    assert warmed(found) == [WEB]
+
+
 async def test_an_empty_lake_teaches(tmp_path: Path, hub: FakeRegistry) -> None:
     """Nothing is planned, nothing is written."""
     with pytest.raises(NotEnoughHistory, match="prewarm ingest"):
@@ -230,8 +240,18 @@ def test_platforms_are_those_that_clients_show(tmp_path: Path) -> None:
     arm = "docker/20.10.24 go/go1.19.8 git-commit/5d6db84 kernel/6.1 os/linux arch/arm64 UpstreamClient(x)"
     lake = lake_with(tmp_path, WEB, agent=arm)
     assert platforms_seen(lake, "default", NOW) == (Platform("linux", "arm64"),)
-    assert platforms_seen(lake, "default", NOW + timedelta(weeks=20)) == ()
     assert platforms_seen(Lake.open(tmp_path / "other"), None, NOW) == ()
+
+
+def test_platforms_of_clients_that_left_are_forgotten(tmp_path: Path) -> None:
+    """A log that ended tells what it told at its end; one that goes on without them does not."""
+    later = NOW + timedelta(weeks=20)
+    lake = lake_with(tmp_path, WEB, agent="docker/24 os/linux arch/arm64")
+    assert platforms_seen(lake, "default", later) == (Platform("linux", "arm64"),)
+
+    pulls = lake.read("pulls").drop("date", "batch")
+    lake.append("pulls", pulls.with_columns(timestamp=pl.lit(later), agent=pl.lit("containerd/v2.3.4")))
+    assert platforms_seen(lake, "default", later) == ()
 
 
 async def test_platforms_of_the_site_are_planned_for(tmp_path: Path, hub: FakeRegistry) -> None:
@@ -287,3 +307,23 @@ def test_check_turns_refusals_into_findings(tmp_path: Path) -> None:
     assert "is no image index" in folder.message
     assert not registries.ok
     assert "none is listed" in registries.message
+
+
+async def test_a_caches_limit_stands_above_what_is_asked(tmp_path: Path, hub: FakeRegistry) -> None:
+    """--max-bytes asks for less, never for more."""
+    lake = lake_with(tmp_path, JOB, WEB)
+    found = await planned(lake, tmp_path, hub, Budget(top=10, max_bytes=10**9), max_bytes=2000)
+
+    assert warmed(found) == [WEB]
+
+
+async def test_a_glob_that_allows_opens_no_host(tmp_path: Path, hub: FakeRegistry) -> None:
+    """`allow` narrows what may be warmed; a log line that fits it names a host to nobody."""
+    async with FakeRegistry() as stranger:
+        stranger.push_image("library/x", "1")
+        lake = lake_with(tmp_path, f"{stranger.host}/library/x:1", WEB)
+        found = await planned(lake, tmp_path, hub, rules=Rules(allow=("*/library/*",)))
+
+        assert stranger.seen == []
+    assert warmed(found) == [WEB]
+    assert "is not listed" in why(found)[f"{stranger.host}/library/x:1"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from prewarm.errors import CacheBusy, SettingsError
+from prewarm.errors import CacheBusy, CacheError, SettingsError
 from prewarm.lake import Lake
 from prewarm.pipeline.caches import CacheSpec, state_folder
 from prewarm.pipeline.plan import Request, plan
@@ -251,3 +251,39 @@ def test_locks_lie_in_the_lake_or_where_temporary_files_go(root: str, inside: st
     folder = state_folder(Lake(root))
     assert folder.is_relative_to(inside)
     assert folder != state_folder(Lake(root + "2"))
+
+
+async def test_a_given_plan_obeys_the_rules_of_today(tmp_path: Path, hub: FakeRegistry) -> None:
+    """What the operator forbade since is skipped with the reason, the rest is warmed."""
+    lake = lake_with(tmp_path, WEB, API)
+    made = await plan(lake, spec_of(tmp_path), endpoints(hub), REQUEST, now=NOW)
+    spec = spec_of(tmp_path, rules=Rules(never=("docker.io/acme/*",)))
+
+    result = await run(lake, spec, endpoints(hub), made.plan, conduct=Conduct(clock=lambda: NOW))
+
+    assert states(result) == {WEB: "warmed", API: "skipped"}
+    assert result.outcomes[1].error == "on the cache's never list"
+
+
+async def test_a_given_plan_opens_no_host(tmp_path: Path, hub: FakeRegistry) -> None:
+    """A file may name any host; one that is not listed is not contacted."""
+    lake = lake_with(tmp_path, WEB)
+    made = await plan(lake, spec_of(tmp_path), endpoints(hub), REQUEST, now=NOW)
+    async with FakeRegistry() as stranger:
+        stranger.push_image("x", "1")
+        forged = replace(made.plan, warms=(replace(made.plan.warms[0], image=f"{stranger.host}/x:1"),))
+        result = await ran(lake, tmp_path, hub, forged)
+
+        assert stranger.seen == []
+    assert states(result) == {f"{stranger.host}/x:1": "skipped"}
+
+
+async def test_a_stop_ends_planning_too(tmp_path: Path, hub: FakeRegistry) -> None:
+    """An interrupt while the cache is slow to answer ends the run in one line."""
+    lake = lake_with(tmp_path, WEB)
+    hub.fault("GET", "/manifests/", Fault(hang=True))
+    stop = asyncio.Event()
+    stop.set()
+
+    with pytest.raises(CacheError, match="stopped while planning; nothing was warmed"):
+        await ran(lake, tmp_path, hub, stop=stop)

@@ -270,6 +270,16 @@ async def test_a_fill_that_fails_is_asked_about_ever_less_often(origin: FakeRegi
     assert len(mirror.asked("GET", "/blobs/")) < 40
 
 
+async def test_a_full_disk_is_told_within_a_minute(origin: FakeRegistry) -> None:
+    """By default: the HEAD's fill is awaited briefly, and after reading the mirror has had every byte."""
+    async with FakeMirror(origin, disk=100_000) as mirror, cache(mirror) as office:
+        began = office._timing.clock()
+        with pytest.raises(CacheError, match="is its disk full"):
+            await office.warm(await office.resolve(NGINX))
+
+        assert office._timing.clock() - began < 60
+
+
 async def test_a_corrupt_upstream_is_named_by_its_digest(mirror: FakeMirror, origin: FakeRegistry) -> None:
     """Read through the mirror, the blob shows what is wrong with it."""
     origin.fault("GET", "/blobs/", Fault(corrupt=True), forever=True)

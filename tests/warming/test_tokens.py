@@ -127,6 +127,21 @@ async def test_an_identity_token_is_posted() -> None:
     assert "refresh-me" not in token.path
 
 
+async def test_an_identity_token_goes_to_its_realm_only() -> None:
+    """A token service that redirects the login elsewhere is refused; nobody else sees it."""
+    async with (
+        FakeRegistry(TokenAuth(identity_token="refresh-me")) as registry,
+        FakeRegistry() as thief,
+    ):
+        registry.push_image("a", "1")
+        registry.fault("POST", "/token", Fault(status=307, headers={"Location": f"{thief.url}/token"}))
+        async with clients(registry, login(registry, "", "", "refresh-me")) as registries:
+            with pytest.raises(ForbiddenHost, match="redirects a login"):
+                await registries.of(registry.host).manifest("a", "1")
+
+    assert thief.seen == []
+
+
 async def test_basic_is_answered_with_the_login() -> None:
     """And remembered for the next request."""
     async with FakeRegistry(BasicAuth("ann", "basic-secret")) as registry:

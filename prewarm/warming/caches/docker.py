@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from prewarm.errors import (
     CacheError,
@@ -33,6 +33,7 @@ from prewarm.errors import (
 )
 from prewarm.references import Reference
 from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer
+from prewarm.warming.contacts import without_login
 from prewarm.warming.images import Descriptor, Image, Manifest, Platform, parse_platform
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class DockerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: str = Field(
+    url: Annotated[str, AfterValidator(without_login)] = Field(
         "unix:///var/run/docker.sock",
         pattern=r"^(unix|tcp|http|https|ssh)://.+",
         description="unix:///var/run/docker.sock, tcp://build-1:2376 or ssh://user@build-1",

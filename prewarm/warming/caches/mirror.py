@@ -27,12 +27,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from prewarm.errors import CacheError, NotFound, PrewarmError
 from prewarm.references import Reference, rewrite
 from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer
-from prewarm.warming.contacts import base_url
+from prewarm.warming.contacts import base_url, without_login
 from prewarm.warming.images import Descriptor, Image
 from prewarm.warming.registry import Endpoint, Registry
 
@@ -42,6 +42,9 @@ QUICK = 50e6  # bytes per second of a fill that is worth awaiting before the HEA
 QUICK_LOOKS = 5.0  # seconds that this takes at most
 SLOW = 1e6  # bytes per second of the slowest fill that is still awaited
 PATIENCE = 60.0  # seconds beside that
+QUICK_PATIENCE = 10.0  # seconds, and SLOW_BUT_MOVING, where reading through may still follow
+SLOW_BUT_MOVING = 4e6  # bytes per second
+AFTER_READING = 10.0  # seconds: by then the mirror has had every byte
 
 
 def _seconds(value: object) -> object:
@@ -58,12 +61,15 @@ class MirrorConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: str = Field(description="its registry API, such as http://127.0.0.1:5001")
+    url: Annotated[str, AfterValidator(without_login)] = Field(
+        description="its registry API, such as http://127.0.0.1:5001"
+    )
     fill: Literal["auto", "head", "get"] = Field(
         "auto", description="by HEAD, by reading blobs through, or by HEAD first and reading where it fails"
     )
     fill_timeout: Seconds | None = Field(
-        None, description="how long one blob may take to be held; default a minute and a second per MB"
+        None,
+        description="how long a HEAD's fill may take; default by size, and shorter where reading may follow",
     )
     timeout: Seconds = Field(30.0, description="silence after which a request is given up")
     max_concurrency: int = Field(4, ge=1, le=64, description="requests at once")
@@ -176,7 +182,8 @@ class Mirror:
         async with aclosing(self._registry.blob(path, blob)) as chunks:
             async for _ in chunks:
                 pass
-        return await self._held(path, blob) or await self._becomes_held(path, blob, self._fill_seconds(blob))
+        seconds = min(self._fill_seconds(blob), AFTER_READING)
+        return await self._held(path, blob) or await self._becomes_held(path, blob, seconds)
 
     async def _becomes_held(self, path: str, blob: Descriptor, seconds: float) -> bool:
         """Ask in growing intervals until the mirror proves to hold the blob, or `seconds` have passed."""
@@ -202,7 +209,11 @@ class Mirror:
         return held
 
     def _fill_seconds(self, blob: Descriptor) -> float:
-        return self._config.fill_timeout or PATIENCE + blob.size / SLOW
+        if self._config.fill_timeout is not None:
+            return self._config.fill_timeout
+        if self._config.fill == "head":
+            return PATIENCE + blob.size / SLOW
+        return QUICK_PATIENCE + blob.size / SLOW_BUT_MOVING
 
     def _never_stored(self, blob: Descriptor) -> CacheError:
         host, seconds = self._registry.endpoint.registry, self._fill_seconds(blob)
