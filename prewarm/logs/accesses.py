@@ -17,6 +17,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "agent": pl.String,  # decoded User-Agent; empty and "-" are null
     "method": pl.String,  # GET, HEAD, PUT ...
     "registry": pl.String,  # ?ns= if present, else the logged host with its port, else null
+    "upstream": pl.String,  # ?ns=: the registry that the client wants, whatever host it asked
     "repository": pl.String,  # percent-decoded
     "reference": pl.String,  # tag or digest, percent-decoded
     "object": pl.String,  # manifest | blob | upload | tags | referrers | base | other

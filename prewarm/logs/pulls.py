@@ -261,10 +261,12 @@ def _number_repeated(items: pl.DataFrame) -> pl.DataFrame:
     other = pl.min_horizontal(read_again, pl.col("nth").max().over("group"))
     follows = pl.col("nth").backward_fill().forward_fill().over("group")
     manifest = pl.col("manifest")
+    # Tag, index and platform manifest follow each other: a pull begins with the first of such a run.
+    begins = manifest & ~manifest.shift(1, fill_value=False).over("group")
     return counted.with_columns(
         nth=pl.when(manifest).then(follows).otherwise(pl.coalesce("nth", other)),
-        manifest_at=pl.when(manifest).then("timestamp").forward_fill().over("group"),
-        manifest_asked=pl.when(manifest).then("asked").forward_fill().over("group"),
+        manifest_at=pl.when(begins).then("timestamp").forward_fill().over("group"),
+        manifest_asked=pl.when(begins).then("asked").forward_fill().over("group"),
     )
 
 

@@ -145,9 +145,14 @@ def named(accesses: pl.DataFrame, source: Source) -> pl.DataFrame:
     """`accesses` with the registry that the source names, and its rewrites applied.
 
     The longest fitting prefix of `repository` is rewritten to a registry and path; other names belong
-    to `source.registry`, else to the logged host, else to docker.io.
+    to the upstream that the request names (`?ns=`), else to `source.registry`, else to the logged host, else
+    to docker.io.
     """
-    registry = pl.lit(source.registry) if source.registry else pl.col("registry").fill_null(DEFAULT_REGISTRY)
+    registry = (
+        pl.col("upstream").fill_null(source.registry)
+        if source.registry
+        else pl.col("registry").fill_null(DEFAULT_REGISTRY)
+    )
     accesses = accesses.with_columns(
         pl.when(pl.col("repository").is_not_null()).then(registry).otherwise("registry").alias("registry")
     )

@@ -215,6 +215,21 @@ def test_a_repeated_pull_starts_with_its_own_manifest_request() -> None:
     assert found[1]["digest"] == digest("index-2.1")
 
 
+def test_a_repeated_pull_starts_with_the_first_of_its_manifest_requests() -> None:
+    """Tag, index, platform manifest, layer, a second between each; then the same by another client."""
+
+    def steps(at: float) -> list[dict[str, Any]]:
+        asked = [ask("HEAD", "1.0", at), ask("GET", digest("i"), at + 1), ask("GET", digest("m"), at + 2)]
+        return [*asked, blob("l", at + 3)]
+
+    found = pull(steps(0) + steps(20))
+
+    assert [row["timestamp"] for row in found] == [
+        pull(steps(0))[0]["timestamp"],
+        pull(steps(20))[0]["timestamp"],
+    ]
+
+
 def test_partly_warm_clients_are_counted_by_the_layer_most_fetched() -> None:
     """One of three clients lacks the base layer as well: three pulls."""
     rows = cold("2.1", 0) + cold("2.1", 1, layers=("app",)) + cold("2.1", 2, layers=("app",))

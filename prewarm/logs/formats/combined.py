@@ -63,6 +63,7 @@ def read(lines: pl.DataFrame) -> pl.DataFrame:
         "agent",
         "method",
         "registry",
+        "upstream",
         "repository",
         "reference",
         "object",

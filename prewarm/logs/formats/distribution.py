@@ -109,6 +109,7 @@ def _read_app(rows: pl.DataFrame) -> pl.DataFrame:
         fields.known(pl.col("agent")).alias("agent"),
         "method",
         "registry",
+        "upstream",
         "repository",
         "reference",
         "object",

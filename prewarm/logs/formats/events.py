@@ -64,7 +64,8 @@ def _from_json(rows: pl.DataFrame) -> pl.DataFrame:
 def _from_csv(rows: pl.DataFrame, header: str | None) -> pl.DataFrame:
     """Columns by the names of the header; a quote around a field is dropped (no field holds a comma)."""
     first = rows["line"][0] if rows.height else ""
-    names = _names(first) or _names(header or "") or list(COLUMNS)
+    heading = next((line for line in (first, header) if line and _names(line)), None)
+    names = _names(heading) if heading else list(COLUMNS)
     cells = pl.col("line").str.split(",")
     return rows.with_columns(
         *(
@@ -75,9 +76,7 @@ def _from_csv(rows: pl.DataFrame, header: str | None) -> pl.DataFrame:
             ).alias(column)
             for column in COLUMNS
         ),
-        pl.when(pl.col("line") == (first if _names(first) else header or ""))
-        .then(pl.lit("the header line"))
-        .alias("ignored"),
+        pl.when(pl.col("line") == (heading or "")).then(pl.lit("the header line")).alias("ignored"),
     )
 
 

@@ -27,8 +27,9 @@ _HOST = r"^[A-Za-z0-9._-]+(?::[0-9]{1,5})?$|^\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?$
 
 
 def locate(frame: pl.DataFrame, host: pl.Expr) -> pl.DataFrame:
-    """`frame` (with `uri`) plus registry, repository, reference, object; `host` is the logged one or null.
+    """`frame` (with `uri`) plus registry, upstream, repository, reference, object.
 
+    `host` is the logged one or null; `upstream` is `?ns=`, which outranks it.
     `registry` is `?ns=` if present, else the host of an absolute URI, else `host`. `object` is null
     where the request is outside the registry's API.
     """
@@ -38,7 +39,7 @@ def locate(frame: pl.DataFrame, host: pl.Expr) -> pl.DataFrame:
 
 
 def targets(uris: pl.Series) -> pl.DataFrame:
-    """For each of `uris`: uri, registry (if the URI names it), repository, reference, object."""
+    """For each of `uris`: uri, registry (if the URI names it), upstream, repository, reference, object."""
     parts = _parts(uris)
     decoded = parts.with_columns(path=_percent_decoded(parts["path"]), ns=_percent_decoded(parts["ns"]))
     return (
@@ -106,13 +107,14 @@ def _found() -> pl.Expr:
 
 def _target() -> list[pl.Expr]:
     found, stored = pl.col("found"), pl.col("stored")
-    named = pl.coalesce(
+    upstream, authority = (
         pl.when(pl.col(column).str.contains(_HOST)).then(pl.col(column).str.to_lowercase())
         for column in ("ns", "authority")
     )
     referring = found.is_in(["manifest", "blob", "referrers"])
     return [
-        named.alias("registry"),
+        pl.coalesce(upstream, authority).alias("registry"),
+        upstream.alias("upstream"),
         pl.when(found.is_not_null()).then("repository").alias("repository"),
         pl.when(referring).then("item").otherwise(stored).alias("reference"),
         pl.when(stored.is_not_null())

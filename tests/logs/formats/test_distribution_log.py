@@ -79,6 +79,7 @@ def test_every_formatter_says_the_same(render: Any) -> None:
         "agent": 'weird "agent" \\ é',
         "method": "GET",
         "registry": "ghcr.io",
+        "upstream": "ghcr.io",
         "repository": "acme/api",
         "reference": "2.1",
         "object": "manifest",

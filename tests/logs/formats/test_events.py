@@ -137,3 +137,13 @@ def test_any_bytes_are_survived(raw: list[bytes]) -> None:
     noise = [line.decode(errors="replace").replace("\n", " ") for line in raw]
     parsed = parse(ROW, *noise)
     assert rows(parsed)[0]["tag"] == "2.1"
+
+
+def test_without_a_header_every_row_counts() -> None:
+    """The first row is data like the others, and so are rows that equal it."""
+    lines = ["2026-11-24T08:15:02Z,nginx:1", "2026-11-24T08:15:02Z,nginx:1", "2026-11-24T08:16:00Z,nginx:2"]
+
+    parsed = parse(*lines, hints=Hints(header=lines[0]))
+
+    assert [pull["tag"] for pull in rows(parsed)] == ["1", "1", "2"]
+    assert parsed.ignored == {}
