@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -26,7 +27,8 @@ from pydantic_settings import (
 )
 
 from prewarm import plugins
-from prewarm.errors import SettingsError, UnknownName, nearest
+from prewarm.errors import InvalidReference, SettingsError, UnknownName, nearest
+from prewarm.references import Reference
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -67,12 +69,32 @@ def parse_duration(value: object) -> timedelta:
     return timedelta(seconds=float(match[1]) * _SECONDS[match[2] or "s"])
 
 
+def parse_zone(value: str) -> str:
+    """An IANA time zone, by its name."""
+    try:
+        return ZoneInfo(value).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        near = nearest(value, available_timezones())
+        hint = f"; did you mean {near!r}?" if near else "; example: America/Boise"
+        raise ValueError(f"{value!r} is no time zone{hint}") from None
+
+
+def parse_registry(value: str) -> str:
+    """A registry's host, with its port where it has one."""
+    try:
+        return Reference.of(value, "x/y").registry
+    except InvalidReference:
+        raise ValueError(f"{value!a} is no registry host; examples: docker.io, 127.0.0.1:5000") from None
+
+
 def _several(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Zone = Annotated[str, AfterValidator(parse_zone)]
+Host = Annotated[str, AfterValidator(parse_registry)]
 Strings = Annotated[tuple[str, ...], BeforeValidator(_several)]
 Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Objective = Literal["pulls", "any-pull", "bytes"]
@@ -85,7 +107,7 @@ class _Section(BaseModel):
 class SiteSection(_Section):
     """A cache and the clients behind it."""
 
-    timezone: str | None = Field(None, description="IANA time zone; without it PREWARM_TIMEZONE, else UTC")
+    timezone: Zone | None = Field(None, description="IANA time zone; without it PREWARM_TIMEZONE, else UTC")
     holidays: str | None = Field(None, description="country or country-subdivision: US-ID, DE-BE, IN")
 
 
@@ -94,10 +116,10 @@ class SourceSection(_Section):
 
     path: Strings = Field(description="files, folders or globs")
     site: str = Field("default", description="the site whose clients this log shows")
-    registry: str | None = Field(None, description="the upstream that unprefixed names belong to")
+    registry: Host | None = Field(None, description="the upstream that unprefixed names belong to")
     rewrite: dict[str, str] = Field({}, description="name prefixes to registries; the longest wins")
     format: str = Field("auto", description="see `prewarm formats`")
-    timezone: str | None = Field(None, description="zone of stamps that carry none")
+    timezone: Zone | None = Field(None, description="zone of stamps that carry none")
 
 
 class RegistrySection(_Section):
@@ -192,7 +214,7 @@ class Settings(BaseSettings):
     )
 
     lake: str = Field("./lake", description="folder or URL of the lake")
-    timezone: str | None = Field(None, description="zone of sites, and of stamps, that have none")
+    timezone: Zone | None = Field(None, description="zone of sites, and of stamps, that have none")
     sites: dict[str, SiteSection] = {}
     sources: dict[str, SourceSection] = {}
     registries: dict[str, RegistrySection] = {}
@@ -410,7 +432,9 @@ def _check_driver(path: Path, name: str, section: CacheSection) -> None:
         if problem["type"] == "extra_forbidden":
             known = set(CacheSection.model_fields) | set(driver.config.model_fields)
             raise SettingsError(f"{path.name}: {_unknown_key(key, known)}") from None
-        raise SettingsError(f"{path.name}: {key}: {problem['msg']} (driver {section.driver})") from None
+        raise SettingsError(
+            f"{path.name}: {key}: {problem['msg'].removeprefix('Value error, ')} (driver {section.driver})"
+        ) from None
 
 
 def _named(noun: str, name: str, table: Mapping[str, T]) -> T:

@@ -196,3 +196,26 @@ def test_sizes(text: object, count: int) -> None:
 def test_durations(text: object, seconds: float) -> None:
     """Seconds, minutes, hours, days, plain numbers."""
     assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("driver", ["mirror", "docker"])
+def test_a_login_in_a_url_is_refused_and_not_repeated(tmp_path: Path, driver: str) -> None:
+    """Secrets do not belong into settings, nor into the refusal."""
+    message = refusal(tmp_path, f'[caches.o]\ndriver = "{driver}"\nurl = "http://bob:hunter2@127.0.0.1:1"')
+
+    assert "carries a login" in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param('[sites.a]\ntimezone = "Europe/Berln"', "did you mean 'Europe/Berlin'", id="zone"),
+        pytest.param(
+            '[sources.a]\npath = "x"\nregistry = "http://x/"', "docker.io, 127.0.0.1:5000", id="host"
+        ),
+    ],
+)
+def test_names_are_checked_before_anything_is_written(tmp_path: Path, text: str, words: str) -> None:
+    """A zone or a registry that is none is refused when the settings are read."""
+    assert words in refusal(tmp_path, text)

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import click
 
+from prewarm.cli import options
 from prewarm.cli.caches import caches, formats, models
 from prewarm.cli.demo import demo
 from prewarm.cli.forecast import forecast, rank
@@ -16,7 +17,9 @@ from prewarm.cli.serve import serve
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("prewarm"), prog_name="prewarm", message="%(prog)s %(version)s")
-def cli() -> None:
+@options.shared
+@click.pass_context
+def cli(context: click.Context, /, **given: object) -> None:
     """Has the images that each site pulls in its cache before anyone asks.
 
     \b
@@ -24,6 +27,9 @@ def cli() -> None:
     prewarm rank --top 10                     what will be pulled in the coming hour
     prewarm run --cache office --top 20       warm it
     """
+    # What stands before the verb is the verb's, unless it says otherwise.
+    said = {name: value for name, value in given.items() if value}
+    context.default_map = dict.fromkeys(cli.commands, said)
 
 
 for verb in (ingest, pulls, forecast, rank, plan, run, caches, formats, models, serve, demo):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prewarm.cli import options, output
+from prewarm.errors import UnreadableInput
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,6 +87,8 @@ def _sources(
         raise click.UsageError(
             "nothing to read: give a PATH, or a [sources.NAME] with a path in prewarm.toml"
         )
+    if registry is not None:
+        registry = options.registry(registry)
     found = [settings.source(each, paths) for each in names]
     return [
         replace(
@@ -105,8 +108,16 @@ def _passes(
     from prewarm.pipeline.ingest import ingest as read
 
     while True:
-        with output.progress("reading") as advance:
-            yield read(Lake.open(settings.lake), sources, gap=settings.demand.session_gap, progress=advance)
+        try:
+            with output.progress("reading") as advance:
+                yield read(
+                    Lake.open(settings.lake), sources, gap=settings.demand.session_gap, progress=advance
+                )
+        except UnreadableInput as passing:
+            # A log that is being rotated may be empty or gone for a moment.
+            if not follow:
+                raise
+            output.warn(str(passing))
         if not follow:
             return
         time.sleep(interval)
@@ -134,7 +145,9 @@ def _prefixed(prefix: str, counts: dict[str, int]) -> dict[str, int]:
 @click.option("--until", type=options.TIME, help="Moment after the last.")
 @click.option("--site", metavar="S", help="Only this site.")
 @click.option("--image", metavar="IMAGE", help="Only this image (or all tags of a repository).")
-@click.option("--kind", metavar="KIND", help="check, manifest, layers or local.")
+@click.option(
+    "--kind", type=click.Choice(["check", "manifest", "layers", "local"]), help="Only this kind of pull."
+)
 @click.option(
     "--format",
     "form",

@@ -19,7 +19,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def common(command: F) -> F:
-    """`--lake`, `--config`, `--timezone`, `--set` and `--json`, on every verb."""
+    """`--json` and the shared flags, on every verb."""
+    return shared(click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command))
+
+
+def shared(command: F) -> F:
+    """`--lake`, `--config`, `--timezone` and `--set`: on every verb, and before it."""
     for option in reversed(
         [
             click.option("--lake", metavar="PATH", help="Folder or URL of the lake [PREWARM_LAKE; ./lake]."),
@@ -41,7 +46,6 @@ def common(command: F) -> F:
                 multiple=True,
                 help="Any setting: demand.session_gap=90s.",
             ),
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
         ]
     ):
         command = option(command)
@@ -156,3 +160,13 @@ def image(text: str) -> str:
     from prewarm.references import Reference
 
     return str(Reference.parse(text))
+
+
+def registry(text: str) -> str:
+    """A registry's host, checked."""
+    from prewarm.settings import parse_registry
+
+    try:
+        return parse_registry(text)
+    except ValueError as wrong:
+        raise click.UsageError(f"--registry: {wrong}") from None

@@ -19,7 +19,15 @@ from prewarm.demand.ranking import Expected, Explanation, Ranked
 from prewarm.errors import NotEnoughHistory, SettingsError, UnknownName
 from prewarm.lake import Change
 from prewarm.pipeline.histories import DEMAND, Counting, Extent, declared, extents, prior
-from prewarm.pipeline.outlooks import Outlook, Question, check_hours, check_reach, outlook, outlooks
+from prewarm.pipeline.outlooks import (
+    Outlook,
+    Question,
+    check_hours,
+    check_reach,
+    outlook,
+    outlooks,
+    standing_in,
+)
 
 if TYPE_CHECKING:
     from prewarm.lake import Lake, Snapshot
@@ -118,14 +126,18 @@ def forecast(
     question = Question(model, counting)
     found: list[Outlook] = []
     warnings = []
+    rows = []
     for extent, place in _places(lake, sites, site, default, at):
+        asked = standing_in(extent, place, at)
         try:
-            found.append(outlook(lake, place, extent, at, question))
+            found.append(outlook(lake, place, extent, asked, question))
         except NotEnoughHistory as error:
             warnings.append(str(error))
+            continue
+        rows.append(_rows(found[-1], asked, hours, level))
+        warnings += _young_warnings(place, [(at, asked)])
     if not found:
         raise NotEnoughHistory(warnings[0])
-    rows = [_rows(each, at, hours, level) for each in found]
     for table in rows if store else ():
         _store(lake, table)
     return ForecastResult(
@@ -163,10 +175,12 @@ def rank(
     warnings = []
     for extent, place in _places(lake, sites, site, default, max(at)):
         try:
-            for known, moments in outlooks(lake, place, extent, at, question, until):
+            for known, asked in outlooks(lake, place, extent, at, question, until):
                 found.append(known)
-                for moment, each in known.expected(moments, hours).items():
-                    expected[moment].append(each)
+                answers_to = known.expected(sorted(set(asked.values())), hours)
+                for moment, instead in asked.items():
+                    expected[moment].append(answers_to[instead])
+                warnings += _young_warnings(place, asked.items())
         except NotEnoughHistory as error:
             warnings.append(str(error))
     if not all(expected.values()):
@@ -234,8 +248,9 @@ def explain(
     question = Question("profile", counting)
     found, missing = [], None
     for extent, place in _places(lake, sites, site, default, at):
-        history = outlook(lake, place, extent, at, question).history.grid
-        hour = int((place.floor(at) - history.cutoff) // HOUR)
+        asked = standing_in(extent, place, at)
+        history = outlook(lake, place, extent, asked, question).history.grid
+        hour = int((place.floor(asked) - history.cutoff) // HOUR)
         try:
             found.append(ranking.explain(fit(Profile(prior()), history), image, hour))
         except UnknownName as error:
@@ -327,6 +342,15 @@ def _summed(found: Iterable[Outlook]) -> dict[str, int]:
     """Pulls that were set aside, over sites; of several cutoffs of a site the last one tells."""
     latest = {each.history.grid.site.name: each.history.set_aside for each in found}
     return dict(sum((Counter(aside) for aside in latest.values()), Counter()))
+
+
+def _young_warnings(place: Site, asked: Iterable[tuple[datetime, datetime]]) -> list[str]:
+    """A word where the coming hour stands in for the one that was asked for."""
+    return [
+        f"site {place.name!r} has logged less than an hour; shown is the hour from {instead:%H:%M}Z"
+        for moment, instead in asked
+        if instead != moment
+    ][:1]
 
 
 def _clock_warnings(found: Iterable[Outlook], sites: Mapping[str, Site], default: Site | None) -> list[str]:

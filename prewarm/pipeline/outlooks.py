@@ -91,17 +91,28 @@ def outlooks(
     at: Sequence[datetime],
     question: Question,
     until: datetime | None = None,
-) -> list[tuple[Outlook, list[datetime]]]:
+) -> list[tuple[Outlook, dict[datetime, datetime]]]:
     """The moments of `at` by the outlook that may answer them: what was known just before each of them.
 
-    With `until` nothing after it is known to any.
+    Each comes with the moment that stands in for it (see `standing_in`), mostly itself. With `until` nothing
+    after it is known to any.
     """
-    by_cutoff: dict[datetime, list[datetime]] = {}
+    by_cutoff: dict[datetime, dict[datetime, datetime]] = {}
     for moment in sorted(set(at)):
-        known = moment if until is None else min(moment, until)
+        asked = standing_in(extent, site, moment)
+        known = asked if until is None else min(asked, until)
         cutoff = complete_until(extent.first, extent.last, site, known)
-        by_cutoff.setdefault(cutoff, []).append(moment)
+        by_cutoff.setdefault(cutoff, {})[moment] = asked
     return [(outlook(lake, site, extent, cutoff, question), moments) for cutoff, moments in by_cutoff.items()]
+
+
+def standing_in(extent: Extent, site: Site, at: datetime) -> datetime:
+    """`at`; or the next hour's start when the whole log, ended by `at`, lies in the very hour that holds it.
+
+    A log of a few minutes then speaks of the coming hour, instead of of nothing.
+    """
+    begin = site.floor(extent.first)
+    return begin + HOUR if at >= extent.last and site.floor(at) == begin else at
 
 
 def check_hours(hours: int, at: Sequence[datetime]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from prewarm.cli import cli
 from tests.cli.conftest import Prewarm
-from tests.logs_of_a_day import DAYS
+from tests.logs_of_a_day import DAYS, pull, request
 
 MONDAY_AT_EIGHT = "2026-11-16T08:00Z"
 PULLS = 24 * DAYS + 3 * DAYS + 24 * DAYS
@@ -149,6 +150,8 @@ def test_forecast_has_intervals(prewarm: Prewarm, log: Path) -> None:
         pytest.param(["rank", "--set", "laek=x"], 1, "did you mean 'lake'", id="typo in --set"),
         pytest.param(["serve", "--host", "0.0.0.0"], 1, "needs a token", id="open to the world"),
         pytest.param(["rank", "--timezone", "Mars/Base"], 1, "Mars/Base", id="no such zone"),
+        pytest.param(["ingest", "x.log", "--registry", "http://x/"], 2, "no registry host", id="no registry"),
+        pytest.param(["pulls", "--kind", "foo"], 2, "'foo' is not one of", id="no such kind"),
         pytest.param(["pear"], 2, "No such command 'pear'", id="no such verb"),
     ],
 )
@@ -162,6 +165,47 @@ def test_a_refusal_is_one_line_and_writes_nothing(
     assert words in ran.err
     assert len(ran.err.splitlines()) == 1
     assert not (tmp_path / "lake").exists()
+
+
+def test_shared_flags_may_stand_before_the_verb(prewarm: Prewarm, tmp_path: Path, log: Path) -> None:
+    """`prewarm --lake L ingest` is `prewarm ingest --lake L`; the verb's own word wins."""
+    assert prewarm("--lake", "here", "ingest", str(log)).code == 0
+    assert (
+        prewarm("--lake", "nowhere", "pulls", "--lake", "here").out == prewarm("pulls", "--lake", "here").out
+    )
+
+    assert (tmp_path / "here").is_dir()
+    assert not (tmp_path / "lake").exists()
+
+
+def test_a_log_of_a_few_minutes_is_ranked(prewarm: Prewarm, tmp_path: Path) -> None:
+    """Less than an hour of history speaks of the coming hour, and says so."""
+    start = datetime(2026, 11, 2, 7, 10, tzinfo=UTC)
+    (tmp_path / "young.log").write_text("\n".join(pull(start, "acme/api", "2.1", "10.0.0.1")) + "\n")
+    prewarm("ingest", "young.log")
+
+    for verb in ("rank", "forecast"):
+        ran = prewarm(verb, "--at", "2026-11-02T07:30Z", "--json")
+        assert ran.code == 0
+        assert "shown is the hour from 08:00Z" in ran.err
+    early = prewarm("rank", "--at", "2026-11-02T07:05Z")
+
+    assert early.code == 1
+    assert "no complete hour before" in early.err
+
+
+def test_the_upstream_that_a_request_names_wins(prewarm: Prewarm, tmp_path: Path) -> None:
+    """`?ns=` is the registry that the client wants; --registry stands for requests that name none."""
+    at = datetime(2026, 11, 2, 7, tzinfo=UTC)
+    lines = [
+        request(at, "GET", "acme/a", "manifests/1?ns=ghcr.io", 200, 10, "10.0.0.1"),
+        request(at, "GET", "acme/b", "manifests/1", 200, 10, "10.0.0.1"),
+    ]
+    (tmp_path / "ns.log").write_text("\n".join(lines) + "\n")
+    prewarm("ingest", "ns.log", "--registry", "quay.io")
+
+    images = [row["image"] for row in prewarm("pulls", "--json").document["pulls"]]
+    assert images == ["ghcr.io/acme/a:1", "quay.io/acme/b:1"]
 
 
 def test_a_config_with_a_typo_names_the_nearest_key(prewarm: Prewarm, tmp_path: Path) -> None:
