@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -51,7 +51,7 @@ def rankings(question: Annotated[Question, Query()], request: Request, response:
     if question.day and (question.at or question.hours != 1):
         raise SettingsError("day: ranks all 24 hours of a day; leave out at and hours")
     version = Lake.open(settings.lake).snapshot("pulls").version
-    at = question.at or datetime.now(UTC).replace(second=0, microsecond=0)
+    at = question.at or _next_minute(datetime.now(UTC))
     result = _computed(request.app.state.rankings, question, at.astimezone(UTC), version)
     response.headers["Cache-Control"] = "private, max-age=15"
     return _document(result, question)
@@ -78,6 +78,11 @@ def computer(settings: Settings) -> Any:
         return forecast.rank(lake, sites, moments, hours, DEEPEST, site, objective, model, **asked)
 
     return compute
+
+
+def _next_minute(now: datetime) -> datetime:
+    """Now, to the minute, so that one answer serves many; never earlier than what was logged just now."""
+    return now.replace(second=0, microsecond=0) + timedelta(minutes=1)
 
 
 def _computed(compute: Any, question: Question, at: datetime, version: int | None) -> RankResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from prewarm.pipeline.ingest import ingest
 from prewarm.service import is_loopback, serve
 from prewarm.service.app import create_app
 from prewarm.settings import load
-from tests.logs_of_a_day import access_log
+from tests.logs_of_a_day import access_log, pull
 
 EIGHT = "2026-11-16T08:00:00Z"
 
@@ -94,6 +95,19 @@ def test_new_pulls_change_the_answer(tmp_path: Path) -> None:
         after = client.get("/v1/rankings", params={"at": EIGHT}).json()
 
     assert before["cutoffs"] != after["cutoffs"]
+
+
+def test_what_was_logged_a_moment_ago_is_ranked(tmp_path: Path) -> None:
+    """The first minutes of a new mirror answer the plain question."""
+    lines = pull(datetime.now(UTC) - timedelta(seconds=3), "acme/api", "2.1", "10.0.0.1")
+    (tmp_path / "access.log").write_text("\n".join(lines) + "\n")
+    lake = Lake.open(tmp_path / "lake")
+    ingest(lake, [Source(paths=(str(tmp_path / "access.log"),))])
+    with TestClient(create_app(load(lake=lake.root))) as client:
+        answer = client.get("/v1/rankings")
+
+    assert answer.status_code == 200
+    assert [row["image"] for row in answer.json()["ranking"]] == ["docker.io/acme/api:2.1"]
 
 
 @pytest.mark.parametrize(
