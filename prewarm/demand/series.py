@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 WEEK = 168
+LAST_MINUTES = timedelta(minutes=10)  # an hour that was logged into these was logged to its end
 
 # The outage rule (see `observed_hours`).
 _INCREDIBLE = 30.0
@@ -70,15 +71,17 @@ class Grid:
 
 
 def complete_until(first: datetime, last: datetime, site: Site, at: datetime | None = None) -> datetime:
-    """End of the last complete hour that `site` has logged, or of the last one before `at`.
+    """End of the last complete hour that `site` has logged before `at`, given what was known then.
 
-    `first` and `last` are the times of the first and the last access of the site's pulls, demand or not. The
-    hour of the last one is incomplete, since its log may not have been read to its end; only when it is the
-    first hour as well (a log of a few minutes) is it taken as it is, being all that is known. Raises
-    NotEnoughHistory when nothing was complete before `at`.
+    `first` and `last` are the times of the first and the last access before `at` of the site's pulls, demand
+    or not. The hour of the last one is complete when it is over at `at` and its log went on into its last
+    ten minutes; else its log may not have been read to its end. Only when it is the first hour as well (a log
+    of a few minutes) is it taken as it is, being all that is known. Raises NotEnoughHistory when nothing was
+    complete before `at`.
     """
-    begin = site.floor(first)
-    end = max(site.floor(last), begin + HOUR)
+    begin, current = site.floor(first), site.floor(last)
+    told = at is not None and last >= current + HOUR - LAST_MINUTES
+    end = max(current + HOUR if told else current, begin + HOUR)
     if at is not None:
         end = min(end, site.floor(at))
     if end <= begin:
@@ -105,8 +108,15 @@ def grid(
             "prewarm ingest /var/log/registry/access.log"
         )
     first = moment(logged["timestamp"].min())
-    last = moment(logged.select(pl.max_horizontal("timestamp", "until").max()).item())
+    known = logged if until is None else logged.filter(pl.col("timestamp") < until)
+    last = first if known.is_empty() else moment(known.select(last_access(until).max()).item())
     return count(demand, site, first, complete_until(first, last, site, until), logged)
+
+
+def last_access(until: datetime | None = None) -> pl.Expr:
+    """When each pull was last heard of, before `until` where one is given."""
+    end = pl.max_horizontal("timestamp", "until")
+    return end if until is None else pl.min_horizontal(end, pl.lit(until - timedelta(microseconds=1)))
 
 
 def count(

@@ -26,7 +26,6 @@ from prewarm.pipeline.outlooks import (
     check_reach,
     outlook,
     outlooks,
-    standing_in,
 )
 
 if TYPE_CHECKING:
@@ -125,19 +124,20 @@ def forecast(
         raise SettingsError(f"level {tuple(level)!r} cannot be used; expected percents such as 80, 90")
     question = Question(model, counting)
     found: list[Outlook] = []
-    warnings = []
+    warnings: list[str] = []
+    unborn: list[str] = []  # sites that had logged nothing by then: at that time nobody knew of them
     rows = []
     for extent, place in _places(lake, sites, site, default, at):
-        asked = standing_in(extent, place, at)
         try:
-            found.append(outlook(lake, place, extent, asked, question))
+            known, asked = outlook(lake, place, extent, at, question)
         except NotEnoughHistory as error:
-            warnings.append(str(error))
+            (warnings if extent.first < at else unborn).append(str(error))
             continue
-        rows.append(_rows(found[-1], asked, hours, level))
+        found.append(known)
+        rows.append(_rows(known, asked, hours, level))
         warnings += _young_warnings(place, [(at, asked)])
     if not found:
-        raise NotEnoughHistory(warnings[0])
+        raise NotEnoughHistory((*warnings, *unborn)[0])
     for table in rows if store else ():
         _store(lake, table)
     return ForecastResult(
@@ -172,7 +172,8 @@ def rank(
     question = Question(model, counting)
     expected: dict[datetime, list[Expected]] = {moment: [] for moment in at}
     found: list[Outlook] = []
-    warnings = []
+    warnings: list[str] = []
+    unborn: list[str] = []
     for extent, place in _places(lake, sites, site, default, max(at)):
         try:
             for known, asked in outlooks(lake, place, extent, at, question, until):
@@ -182,9 +183,9 @@ def rank(
                     expected[moment].append(answers_to[instead])
                 warnings += _young_warnings(place, asked.items())
         except NotEnoughHistory as error:
-            warnings.append(str(error))
+            (warnings if extent.first < max(at) else unborn).append(str(error))
     if not all(expected.values()):
-        raise NotEnoughHistory(warnings[0])
+        raise NotEnoughHistory((*warnings, *unborn)[0])
     sizes = _largest(each.history.sizes for each in found)
     answers = tuple(
         Answer(moment.astimezone(UTC), tuple(ranking.rank(_one(expected[moment]), sizes, objective, top)))
@@ -248,8 +249,8 @@ def explain(
     question = Question("profile", counting)
     found, missing = [], None
     for extent, place in _places(lake, sites, site, default, at):
-        asked = standing_in(extent, place, at)
-        history = outlook(lake, place, extent, asked, question).history.grid
+        known, asked = outlook(lake, place, extent, at, question)
+        history = known.history.grid
         hour = int((place.floor(asked) - history.cutoff) // HOUR)
         try:
             found.append(ranking.explain(fit(Profile(prior()), history), image, hour))

@@ -51,7 +51,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The first and the last access of one site's pulls."""
+    """The first and the last access of one site's pulls: of all, or of those before a time `at`."""
 
     site: str
     first: datetime
@@ -83,6 +83,24 @@ def extents(lake: Lake, site: str | None = None) -> list[Extent]:
     return [extent for extent in found if site in (None, extent.site)]
 
 
+def known_at(lake: Lake, extent: Extent, at: Sequence[datetime]) -> list[Extent]:
+    """The extent as it was before each of these times: pulls of later hours tell nothing of it.
+
+    Before the first pull nothing was known; the extent is then the first pull alone.
+    """
+    before = [pl.col("timestamp") < pl.lit(moment) for moment in at]
+    found = (
+        lake.scan("pulls")
+        .filter(pl.col("site") == extent.site)
+        .select(
+            series.last_access(moment).filter(known).max().alias(str(place))
+            for place, (moment, known) in enumerate(zip(at, before, strict=True))
+        )
+        .collect()
+    )
+    return [replace(extent, last=last or extent.first) for last in (found.row(0) if at else ())]
+
+
 def declared(sites: Mapping[str, Site], name: str, default: Site | None = None) -> Site:
     """The site called `name`; one that nobody declared keeps the clock of `default` (UTC)."""
     return sites.get(name) or replace(default or Site(), name=name)
@@ -91,11 +109,32 @@ def declared(sites: Mapping[str, Site], name: str, default: Site | None = None) 
 def history(
     lake: Lake, site: Site, extent: Extent, at: datetime | None = None, counting: Counting = DEMAND
 ) -> History:
-    """The demand of `site` over the weeks before its cutoff; raises NotEnoughHistory as the cutoff does."""
-    end = series.complete_until(extent.first, extent.last, site, at)
+    """The demand of `site` over the weeks before its cutoff; raises NotEnoughHistory as the cutoff does.
+
+    Nothing that was logged at `at` or later takes part: with later pulls in the lake the answer is the same.
+    """
+    known = extent if at is None else known_at(lake, extent, [at])[0]
+    return history_until(
+        lake, site, known, series.complete_until(known.first, known.last, site, at), at, counting
+    )
+
+
+def history_until(
+    lake: Lake,
+    site: Site,
+    extent: Extent,
+    end: datetime,
+    at: datetime | None = None,
+    counting: Counting = DEMAND,
+) -> History:
+    """The demand of `site` over the weeks before the cutoff `end`, as it was known at `at`."""
     start = max(site.floor(extent.first), end - timedelta(weeks=WEEKS))
-    pulls = lake.read("pulls", *_between(site.name, start, end), columns=_COLUMNS)
-    outcomes = lake.read("outcomes", pl.col("finished_at") >= start - counting.session_gap)
+    pulls = lake.read(
+        "pulls", *_between(site.name, start, end if at is None else min(end, at)), columns=_COLUMNS
+    )
+    outcomes = lake.read(
+        "outcomes", pl.col("finished_at") >= start - counting.session_gap, pl.col("started_at") < end
+    )
     demand, aside = demand_pulls(pulls, outcomes, counting.kinds, counting.ignore, counting.session_gap)
     grid = series.count(demand, site, start, end, logged=pulls)
     return History(grid, _sizes(lake, demand), aside)

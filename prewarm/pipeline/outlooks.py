@@ -12,7 +12,7 @@ from prewarm.demand.calendars import HOUR, Site
 from prewarm.demand.distribution import Dispersion, calibrate
 from prewarm.demand.series import complete_until
 from prewarm.errors import NotEnoughHistory, SettingsError
-from prewarm.pipeline.histories import DEMAND, Counting, Extent, History, history, prior
+from prewarm.pipeline.histories import DEMAND, Counting, Extent, History, history_until, known_at, prior
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,18 +70,15 @@ class Outlook:
         }
 
 
-def outlook(lake: Lake, site: Site, extent: Extent, at: datetime, question: Question) -> Outlook:
-    """What may be known of `site` at `at`; raises NotEnoughHistory when that is nothing."""
-    shipped = prior()
-    model = forecasters.load(question.model, shipped)
-    past = history(lake, site, extent, at, question.counting)
-    if not past.grid.images:
-        aside = ", ".join(f"{count} {reason}" for reason, count in past.set_aside.items()) or "none at all"
-        raise NotEnoughHistory(
-            f"site {site.name!r} has no demand before {past.grid.cutoff:%Y-%m-%dT%H:%MZ}; its pulls were set "
-            f"aside ({aside}), see `prewarm pulls --site {site.name}`"
-        )
-    return Outlook(past, model, calibrate(past.grid, model.forecast, shipped.dispersion))
+def outlook(
+    lake: Lake, site: Site, extent: Extent, at: datetime, question: Question
+) -> tuple[Outlook, datetime]:
+    """What may be known of `site` at `at`, and the moment that stands in for it (see `standing_in`).
+
+    Raises NotEnoughHistory when nothing is known.
+    """
+    ((known, asked),) = outlooks(lake, site, extent, [at], question)
+    return known, asked[at]
 
 
 def outlooks(
@@ -97,22 +94,40 @@ def outlooks(
     Each comes with the moment that stands in for it (see `standing_in`), mostly itself. With `until` nothing
     after it is known to any.
     """
-    by_cutoff: dict[datetime, dict[datetime, datetime]] = {}
-    for moment in sorted(set(at)):
-        asked = standing_in(extent, site, moment)
-        known = asked if until is None else min(asked, until)
-        cutoff = complete_until(extent.first, extent.last, site, known)
-        by_cutoff.setdefault(cutoff, {})[moment] = asked
-    return [(outlook(lake, site, extent, cutoff, question), moments) for cutoff, moments in by_cutoff.items()]
+    moments = sorted(set(at))
+    limits = [moment if until is None else min(moment, until) for moment in moments]
+    by_limit = dict(zip(distinct := sorted(set(limits)), known_at(lake, extent, distinct), strict=True))
+    groups: dict[tuple[datetime, datetime], dict[datetime, datetime]] = {}
+    for moment, limit in zip(moments, limits, strict=True):
+        known, asked = by_limit[limit], standing_in(by_limit[limit], site, moment)
+        cutoff = complete_until(known.first, known.last, site, limit if asked == moment else asked)
+        groups.setdefault((cutoff, min(limit, cutoff)), {})[moment] = asked
+    return [
+        (_outlook(history_until(lake, site, extent, cutoff, limit, question.counting), question), asked)
+        for (cutoff, limit), asked in groups.items()
+    ]
+
+
+def _outlook(past: History, question: Question) -> Outlook:
+    if not past.grid.images:
+        site = past.grid.site.name
+        aside = ", ".join(f"{count} {reason}" for reason, count in past.set_aside.items()) or "none at all"
+        raise NotEnoughHistory(
+            f"site {site!r} has no demand before {past.grid.cutoff:%Y-%m-%dT%H:%MZ}; its pulls were set "
+            f"aside ({aside}), see `prewarm pulls --site {site}`"
+        )
+    shipped = prior()
+    model = forecasters.load(question.model, shipped)
+    return Outlook(past, model, calibrate(past.grid, model.forecast, shipped.dispersion))
 
 
 def standing_in(extent: Extent, site: Site, at: datetime) -> datetime:
-    """`at`; or the next hour's start when the whole log, ended by `at`, lies in the very hour that holds it.
+    """`at`; or the next hour's start when all that was known at `at` lies in the very hour that holds it.
 
     A log of a few minutes then speaks of the coming hour, instead of of nothing.
     """
     begin = site.floor(extent.first)
-    return begin + HOUR if at >= extent.last and site.floor(at) == begin else at
+    return begin + HOUR if at > extent.first and site.floor(at) == begin else at
 
 
 def check_hours(hours: int, at: Sequence[datetime]) -> None:

@@ -90,13 +90,13 @@ def test_several_times_at_once_answer_as_one_by_one(tmp_path: Path) -> None:
 
 
 def test_rank_of_a_day_has_its_hours_on_the_sites_clock(tmp_path: Path) -> None:
-    """A day in Mumbai begins at 18:30 UTC and has 24 hours, known as of its beginning."""
+    """A day in Mumbai begins at 18:30 UTC and has 24 hours, as known before it (08:59 was the last pull)."""
     sites = {"default": Site("default", "Asia/Kolkata")}
     result = rank_day(office(tmp_path), sites, date(2026, 2, 20))
     assert [answer.at for answer in result.answers] == [
         datetime(2026, 2, 19, 18, 30, tzinfo=UTC) + timedelta(hours=hour) for hour in range(24)
     ]
-    assert result.cutoffs == {"default": datetime(2026, 2, 19, 18, 30, tzinfo=UTC)}
+    assert result.cutoffs == {"default": datetime(2026, 2, 19, 8, 30, tzinfo=UTC)}
 
 
 def test_a_window_of_hours_adds_means_and_combines_chances(tmp_path: Path) -> None:
@@ -141,6 +141,33 @@ def test_nothing_after_the_time_changes_the_ranking(tmp_path: Path) -> None:
     assert quiet.answers == loud.answers
 
 
+@pytest.mark.parametrize("hours", [8.0, 8.4, 20.5, 23.9])
+def test_later_rows_move_no_cutoff(tmp_path: Path, hours: float) -> None:
+    """With and without the rest of the log, and a site born later, the whole answer of T is the same."""
+    rows = pl.concat([rhythm("morning", 8, 9), rhythm("night", 1, 7), rhythm("rare", 20, 1)])
+    born = rhythm("new", 9, 5, days=25, site="new").filter(pl.col("timestamp") >= after(14, 24))
+    moment = after(14, hours)
+    then = lake(tmp_path / "then", rows.filter(pl.col("timestamp") < moment))
+    now = lake(tmp_path / "now", rows, born)
+    assert rank(now, SITES, [moment]).document() == rank(then, SITES, [moment]).document()
+    assert forecast(now, SITES, moment).rows.equals(forecast(then, SITES, moment).rows)
+
+
+def test_a_log_of_minutes_does_not_look_ahead(tmp_path: Path) -> None:
+    """In a log's first hour the coming hour is ranked, from nothing that came after the time asked for."""
+    early, late = table(pull(after(hours=8, minutes=10), "a")), table(pull(after(hours=8, minutes=50), "b"))
+    moment = [after(hours=8, minutes=30)]
+    then, now = lake(tmp_path / "then", early), lake(tmp_path / "now", early, late)
+    assert rank(now, SITES, moment).document() == rank(then, SITES, moment).document()
+
+
+def test_an_hour_that_was_logged_to_its_end_is_known(tmp_path: Path) -> None:
+    """A log until 08:55 knows the hour of 08:00 at 09:00; one until 08:40 may not have been read whole."""
+    for minute, known in ((55, 9), (40, 8)):
+        opened = lake(tmp_path / str(minute), table(pull(after()), pull(after(hours=8, minutes=minute))))
+        assert rank(opened, SITES, [after(hours=9)]).cutoffs == {"default": after(hours=known)}
+
+
 def test_the_order_of_rows_does_not_matter(tmp_path: Path) -> None:
     """Pulls come in any order, from several logs."""
     rows = pl.concat([rhythm("morning", 8, 9), rhythm("night", 1, 7)])
@@ -176,7 +203,7 @@ def test_checks_and_what_we_warmed_are_no_demand(tmp_path: Path) -> None:
     opened.append("outcomes", nights(ours["timestamp"]))
     result = rank(opened, SITES, [after(21, 8)])
     assert order(result) == ["morning"]
-    assert result.set_aside == {"check": 180, "warmed by us": 21}
+    assert result.set_aside == {"check": 189, "warmed by us": 21}
 
 
 def nights(starts: Sequence[datetime] | pl.Series) -> pl.DataFrame:
@@ -257,7 +284,7 @@ def test_a_time_before_the_log_is_refused(tmp_path: Path) -> None:
 def test_only_checks_are_refused_with_what_was_set_aside(tmp_path: Path) -> None:
     """A lake of pollers has no demand, and says why."""
     opened = lake(tmp_path, rhythm("polled", 8, 2).with_columns(kind=pl.lit("check")))
-    with pytest.raises(NotEnoughHistory, match="40 check"):
+    with pytest.raises(NotEnoughHistory, match="42 check"):
         rank(opened, SITES, [after(21, 8)])
 
 
