@@ -18,6 +18,7 @@
   x UnsupportedImage      a manifest that prewarm understands but refuses (schema 1, nested loops)
   x CacheError            a cache that did not do what it was asked
     + CacheBusy           another run holds it
+    + TagMoved            a tag points elsewhere than when it was asked about
 
 Messages are one line that teaches: what was wrong, what was expected, an example.
 They never carry credentials, tokens or signed URLs.
@@ -133,6 +134,10 @@ class CacheError(PrewarmError):
 
 class CacheBusy(CacheError):
     """Another run holds this cache."""
+
+
+class TagMoved(CacheError):
+    """A tag points elsewhere than when it was asked about; asking again tells where."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

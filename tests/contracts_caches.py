@@ -60,9 +60,9 @@ async def warming_twice_is_harmless_and_free(world: World) -> None:
 
 
 async def shared_layers_travel_once(world: World) -> None:
-    """The second image of one base costs its own layer, not the base."""
+    """The second build of an image costs its own layer, not the base."""
     base = b"base" * 5000
-    references = [world.reference("acme/api:1"), world.reference("acme/web:1")]
+    references = [world.reference("acme/api:1"), world.reference("acme/api:2")]
     for reference in references:
         world.push(reference, [base, str(reference).encode()])
     first, second = [await world.cache.warm(await world.cache.resolve(each)) for each in references]

@@ -7,7 +7,7 @@
 Both listen on a free port of 127.0.0.1, remember every request, and wait for nothing by the clock.
 The mirror has the manners of CNCF Distribution 2.8 in proxy mode: a tag is asked upstream each time, a
 HEAD or GET of a cold blob answers 200 at once and fills in the background, a stored blob answers
-ranges, and a fill that fails is silent.
+ranges in the repository that it was fetched for, and a fill that fails is silent.
 """
 
 from __future__ import annotations
@@ -349,7 +349,7 @@ class FakeMirror(FakeRegistry):
         self.fills = fills
         self.prefix = prefix  # of repositories on this mirror, such as "dockerhub-proxy/"
         self.filling: set[asyncio.Task[None]] = set()
-        self.filled: set[str] = set()  # repositories that ever stored a blob
+        self.links: set[tuple[str, str]] = set()  # (repository, digest) of blobs that were fetched for it
 
     async def settle(self) -> None:
         """Return when no fill is under way."""
@@ -357,11 +357,15 @@ class FakeMirror(FakeRegistry):
             await asyncio.gather(*self.filling)
 
     def stocked(self) -> set[str]:
-        return self.filled
+        return {repository for repository, _ in self.links}
+
+    def store(self, repository: str, content: bytes) -> None:
+        """Have the blob, as if somebody had pulled it."""
+        self.links.add((repository, self.push_blob(content)))
 
     def evict(self) -> None:
         """Forget everything, as an emptied disk does."""
-        self.filled.clear()
+        self.links.clear()
         self.blobs.clear()
         self.manifests.clear()
 
@@ -392,7 +396,7 @@ class FakeMirror(FakeRegistry):
 
     async def _blob(self, request: web.Request) -> web.StreamResponse:
         repository, digest = request.match_info["repository"], request.match_info["digest"]
-        if digest in self.blobs:
+        if (repository, digest) in self.links:
             return self._stored(request, self.blobs[digest])
         status, body, _ = await self._fetch(repository, f"blobs/{digest}")
         if status != 200:
@@ -406,10 +410,10 @@ class FakeMirror(FakeRegistry):
     async def _fill(self, repository: str, digest: str) -> None:
         """Store the blob; in silence when it is corrupt or the disk is full."""
         status, body, _ = await self._fetch(repository, f"blobs/{digest}")
-        fits = self.disk is None or sum(map(len, self.blobs.values())) + len(body) <= self.disk
+        others = sum(len(blob) for stored, blob in self.blobs.items() if stored != digest)
+        fits = self.disk is None or others + len(body) <= self.disk
         if status == 200 and sha256(body) == digest and fits:
-            self.blobs[digest] = body
-            self.filled.add(repository)
+            self.store(repository, body)
 
     async def _fetch(self, repository: str, rest: str) -> tuple[int | None, bytes, str]:
         """Status, body and media type from upstream; None when it does not answer."""

@@ -8,7 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 
-from prewarm.errors import NotFound
+from prewarm.errors import NotFound, TagMoved
 from prewarm.references import Reference
 from prewarm.warming.caches import Finding, Transfer
 from prewarm.warming.images import OCI_MANIFEST, Descriptor, Image, Manifest, assemble
@@ -38,6 +38,7 @@ class MemoryCache:
         self.warmed: list[str] = []  # warms begun, in order
         self.hanging: set[str] = set()  # images whose warm never ends
         self.hung = asyncio.Event()  # a warm hangs
+        self.fickle = 0  # tags that move between their resolution and their warm, so often
 
     async def resolve(self, reference: Reference) -> Image:
         self.asked.append(str(reference))
@@ -56,6 +57,10 @@ class MemoryCache:
         if name in self.hanging:
             self.hung.set()
             await asyncio.Event().wait()
+        if self.fickle:
+            self.fickle -= 1
+            self.upstream[name] = image_of(name, f"moved, {self.fickle} to go".encode())
+            raise TagMoved(f"{name} moved to {self.upstream[name].digest} meanwhile")
         missing = [blob for blob in image.blobs if blob.digest not in self.blobs]
         self.blobs.update(blob.digest for blob in missing)
         self.held[name] = image

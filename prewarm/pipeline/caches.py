@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from prewarm import plugins
 from prewarm.errors import PrewarmError, SettingsError
-from prewarm.references import Reference
+from prewarm.references import Reference, rewrite
 from prewarm.warming.caches import Cache, Driver, Finding, Surroundings
 from prewarm.warming.planning import Rules
 
@@ -59,6 +59,15 @@ def barred(spec: CacheSpec, listed: Iterable[str], reference: Reference) -> str 
     if registry in listed:
         return None
     return f'its registry is not listed; [registries."{registry}"] with a url would allow it'
+
+
+def place(spec: CacheSpec, reference: Reference) -> str:
+    """Where the layers of an image lie in the cache: the repository's path there, "" where all are shared."""
+    driver: Driver = plugins.load(plugins.CACHES, spec.driver)
+    if not driver.pull_through:
+        return ""
+    name = rewrite(reference.name, dict(spec.rewrite))
+    return reference.repository if name == reference.name else name
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from prewarm.errors import (
     UnknownName,
     UnsupportedImage,
 )
-from prewarm.pipeline.caches import CacheSpec, barred, opened, state_folder
+from prewarm.pipeline.caches import CacheSpec, barred, opened, place, state_folder
 from prewarm.pipeline.catalogue import record_images
 from prewarm.pipeline.documents import MAX_DOCUMENT, from_text, to_document, to_text
 from prewarm.pipeline.histories import DEMAND, WEEKS, Counting
@@ -271,7 +271,7 @@ async def _ask(
     taken, rest = 0, list(candidates)
     while rest and (top is None or taken < top or gate.always(rest[0].image)):
         wave, rest = _wave(rest, gate, None if top is None else top - taken)
-        answers = await asyncio.gather(*(_ask_one(cache, candidate, gate, places) for candidate in wave))
+        answers = await asyncio.gather(*(_ask_one(cache, each, spec, gate, places) for each in wave))
         asked += answers
         taken += sum(_takes_place(known.candidate, gate) for known in answers)
     return asked
@@ -293,12 +293,15 @@ def _takes_place(candidate: Candidate, gate: Gate) -> bool:
     return planning.takes_place(candidate)
 
 
-async def _ask_one(cache: Cache, candidate: Candidate, gate: Gate, places: asyncio.Semaphore) -> _Asked:
+async def _ask_one(
+    cache: Cache, candidate: Candidate, spec: CacheSpec, gate: Gate, places: asyncio.Semaphore
+) -> _Asked:
     if gate.refusal(candidate):
         return _Asked(candidate)
+    reference = Reference.parse(candidate.image)
     async with places:
         try:
-            image = await cache.resolve(Reference.parse(candidate.image))
+            image = await cache.resolve(reference)
             held = await cache.holds(image)
         except PrewarmError as refused:
             passing = not isinstance(refused, LASTING)
@@ -309,6 +312,7 @@ async def _ask_one(cache: Cache, candidate: Candidate, gate: Gate, places: async
         digest=image.digest or None,
         bytes=image.bytes if blobs else candidate.bytes,
         blobs=blobs,
+        place=place(spec, reference),
         held=held,
     )
     return _Asked(known, image)

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from prewarm.errors import CacheBusy, CacheError, PrewarmError, RegistryError
+from prewarm.errors import CacheBusy, CacheError, PrewarmError, RegistryError, TagMoved
 from prewarm.references import Reference
-from prewarm.warming.caches import Cache
+from prewarm.warming.caches import Cache, Transfer
 from prewarm.warming.images import Image
 from prewarm.warming.planning import Plan, Skip, Warm
 
@@ -218,12 +218,21 @@ class _Crew:
             image = await self.cache.resolve(Reference.parse(warm.image))
             if await self.cache.holds(image):
                 return replace(begun, state="already", digest=image.digest, note=_moved(warm, image))
-        self.begun[warm.image] = replace(begun, digest=image.digest or warm.digest)
-        transfer = await self.cache.warm(image)
+        image, transfer = await self._transfer(warm, image)
         notes = filter(None, (_moved(warm, image), transfer.proof))
         return replace(
             self.begun[warm.image], state="warmed", bytes=transfer.bytes, note="; ".join(notes) or None
         )
+
+    async def _transfer(self, warm: Warm, image: Image) -> tuple[Image, Transfer]:
+        """Warm the image; a tag that has moved since it was resolved is resolved again, once."""
+        self.begun[warm.image] = replace(self._begun(warm), digest=image.digest or warm.digest)
+        try:
+            return image, await self.cache.warm(image)
+        except TagMoved:
+            image = await self.cache.resolve(image.reference)
+        self.begun[warm.image] = replace(self._begun(warm), digest=image.digest or warm.digest)
+        return image, await self.cache.warm(image)
 
     def _begun(self, warm: Warm) -> Outcome:
         return self.begun.get(warm.image) or Outcome(warm.image, "cancelled", warm.digest)

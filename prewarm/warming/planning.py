@@ -7,8 +7,9 @@ The rules, in the order in which they are applied to each candidate:
 2. Images that match `always` come first and take none of the N places; the others take a place each, in
    rank order. One that is held keeps its place, so that a second run warms nothing; one that can never be
    warmed (not found, unsupported) gives its place to the next.
-3. Bytes are marginal: a layer that the cache shows to hold, or that an earlier warm brings, is free. An
-   image that does not fit the byte budget is left out; a smaller one of a later rank may still fit.
+3. Bytes are marginal: a layer that the cache shows to hold, or that an earlier warm brings, is free, in the
+   place where it lies: a pull-through cache fetches a layer again for each repository. An image that does
+   not fit the byte budget is left out; a smaller one of a later rank may still fit.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from datetime import UTC, datetime, tzinfo
 
 from prewarm.errors import InvalidReference
 from prewarm.references import Reference
+
+Blob = tuple[str, str]  # place and digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Candidate:
     digest: str | None = None
     bytes: int | None = None  # of all its blobs; None: unknown
     blobs: tuple[tuple[str, int], ...] = ()  # (digest, bytes), for shared layers
+    place: str = ""  # where they lie: layers are shared within a place only
     held: bool = False  # the cache holds it, fresh
     clients: int | None = None  # distinct clients that pulled it; None: unknown
     barred: str | None = None  # why this cache cannot serve it at all, in words
@@ -221,7 +225,7 @@ def plan(
     """
     gate = Gate(rules)
     hours = _hours(window, clock)
-    ledger = _Ledger(budget, brought=_held_blobs(candidates))
+    ledger = _Ledger(budget, brought=_held(candidates))
     warms: list[Warm] = []
     skipped: list[Skip] = []
     for candidate in in_order(candidates, gate):
@@ -246,9 +250,9 @@ def takes_place(candidate: Candidate) -> bool:
 class _Ledger:
     """What is left of a budget while a plan is made."""
 
-    def __init__(self, budget: Budget, brought: set[str]) -> None:
+    def __init__(self, budget: Budget, brought: set[Blob]) -> None:
         self.budget = budget
-        self.brought = brought  # digests that the cache has, or will have by then
+        self.brought = brought  # what the cache has, or will have by then
         self.places = 0
         self.bytes = 0
         self.pulls = 0
@@ -261,7 +265,8 @@ class _Ledger:
         """Bytes that warming the candidate adds; None when unknown."""
         if not candidate.blobs:
             return candidate.bytes
-        return sum(count for digest, count in dict(candidate.blobs).items() if digest not in self.brought)
+        sizes = dict(candidate.blobs)
+        return sum(sizes[digest] for place, digest in _lying(candidate) - self.brought)
 
     def refusal(self, cost: int | None) -> str | None:
         """Why a warm of `cost` bytes does not fit, in words; None when it does."""
@@ -279,7 +284,7 @@ class _Ledger:
     def spend(self, candidate: Candidate, cost: int | None) -> None:
         self.pulls += 1
         self.bytes += cost or 0
-        self.brought.update(digest for digest, _ in candidate.blobs)
+        self.brought |= _lying(candidate)
 
 
 def _decide(candidate: Candidate, gate: Gate, ledger: _Ledger, hours: str) -> Warm | Skip:
@@ -308,8 +313,12 @@ def _skip(candidate: Candidate, reason: str) -> Skip:
     return Skip(candidate.image, reason, digest=candidate.digest, rank=candidate.rank)
 
 
-def _held_blobs(candidates: Iterable[Candidate]) -> set[str]:
-    return {digest for candidate in candidates if candidate.held for digest, _ in candidate.blobs}
+def _held(candidates: Iterable[Candidate]) -> set[Blob]:
+    return {blob for candidate in candidates if candidate.held for blob in _lying(candidate)}
+
+
+def _lying(candidate: Candidate) -> set[Blob]:
+    return {(candidate.place, digest) for digest, _ in candidate.blobs}
 
 
 def _reason(candidate: Candidate, always: bool, hours: str) -> str:

@@ -49,6 +49,7 @@ class Timing:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random  # in [0, 1)
     clock: Callable[[], float] = time.monotonic  # seconds
+    wall: Callable[[], float] = time.time  # seconds since the epoch, for what outlives the process
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from prewarm.references import Reference
 from prewarm.warming.contacts import Endpoint
 from prewarm.warming.images import Platform
 from prewarm.warming.planning import Budget, Rules
-from tests.fakes import FakeRegistry, Fault
+from tests.fakes import FakeMirror, FakeRegistry, Fault
 from tests.past import NOW, lake_with
 
 WEB, API, JOB = "docker.io/library/web:1", "docker.io/acme/api:2.1", "docker.io/acme/job:3"
@@ -90,6 +90,22 @@ async def test_a_plan_transfers_nothing_and_makes_no_cache(tmp_path: Path, hub: 
     await planned(lake_with(tmp_path, WEB), tmp_path, hub)
     assert not hub.asked("GET", "/blobs/")
     assert not (tmp_path / "oci").exists()
+
+
+async def test_a_mirror_pays_a_shared_layer_for_each_repository(tmp_path: Path, hub: FakeRegistry) -> None:
+    """It fetches the layer again, so that the budget counts it again; a folder stores it once."""
+    layers = [b"base" * 500]
+    for repository, tag in (("library/web", "1"), ("acme/api", "2.1")):
+        hub.push_image(repository, tag, layers)
+    lake, request = lake_with(tmp_path, WEB, API), Request(NOW, 1, Budget(top=2))
+    async with FakeMirror(hub) as mirror:
+        office = CacheSpec("office", "mirror", {"url": mirror.url}, site="default", upstream="docker.io")
+        through = await plan(lake, office, endpoints(hub), request, now=NOW)
+        folder = await plan(lake, spec_of(tmp_path), endpoints(hub), request, now=NOW)
+
+    whole = folder.plan.warms[0].bytes
+    assert [warm.bytes for warm in through.plan.warms] == [whole, whole]
+    assert [warm.bytes for warm in folder.plan.warms] == [whole, 0]
 
 
 async def test_an_image_that_is_gone_gives_its_place_to_the_next(tmp_path: Path, hub: FakeRegistry) -> None:

@@ -135,6 +135,20 @@ async def test_an_image_that_vanished_since_the_plan_fails() -> None:
     assert "manifest unknown" in str(result.outcomes[0].error)
 
 
+async def test_a_tag_that_moves_under_the_warm_is_resolved_again_once() -> None:
+    """The new digest is warmed and the outcome says so; one that moves again fails, in words."""
+    steady, restless = MemoryCache([A]), MemoryCache([A])
+    steady.fickle, restless.fickle = 1, 2
+    plan = plan_of(warm(A, 1))
+    [warmed] = (await run(plan, steady, known={str(A.reference): A})).outcomes
+    [failed] = (await run(plan, restless, known={str(A.reference): A})).outcomes
+
+    assert (warmed.state, warmed.digest) == ("warmed", steady.upstream[str(A.reference)].digest)
+    assert f"the tag moved since the plan, which had {A.digest}" in str(warmed.note)
+    assert failed.state == "failed"
+    assert "moved to sha256:" in str(failed.error)
+
+
 async def test_a_moved_tag_is_warmed_as_it_is_now_and_says_so() -> None:
     """The outcome has the new digest and names the plan's."""
     moved = image_of("a:1", b"newer")

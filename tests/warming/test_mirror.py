@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from prewarm.errors import CacheError, DigestMismatch, NotFound, SettingsError, Unavailable
+from prewarm.errors import CacheError, DigestMismatch, NotFound, SettingsError, TagMoved, Unavailable
 from prewarm.references import Reference
 from prewarm.warming.caches import Surroundings
 from prewarm.warming.caches.mirror import DRIVER, Mirror
@@ -19,6 +21,7 @@ from tests.fakes import BasicAuth, FakeMirror, FakeRegistry, Fault
 
 NGINX = Reference.parse("nginx:1.25")
 LAYERS = [bytes(500_000), b"one" * 1000, b"two"]
+EPOCH = 1_795_478_400.0
 
 
 class Time:
@@ -38,14 +41,17 @@ class Time:
 
 @asynccontextmanager
 async def cache(
-    mirror: FakeMirror, upstream: str | None = "docker.io", **settings: Any
+    mirror: FakeMirror, upstream: str | None = "docker.io", *, days: float = 0, **settings: Any
 ) -> AsyncIterator[Mirror]:
-    """A mirror cache; `rewrite` belongs to the surroundings, the rest are the driver's keys."""
+    """A mirror cache; `rewrite` and `folder` belong to the surroundings, the rest are the driver's keys.
+
+    It is opened `days` days after the first one.
+    """
     time = Time(mirror)
-    timing = Timing(sleep=time.sleep, chance=lambda: 0.0, clock=time.clock)
-    rewrite = settings.pop("rewrite", {})
+    timing = Timing(time.sleep, lambda: 0.0, time.clock, lambda: EPOCH + days * 86_400)
+    more = {key: settings.pop(key) for key in ("rewrite", "folder") if key in settings}
     async with Registries([], Credentials(), timing=timing) as registries:
-        surroundings = Surroundings("office", registries, upstream=upstream, rewrite=rewrite)
+        surroundings = Surroundings("office", registries, upstream=upstream, **more)
         async with DRIVER.open(DRIVER.config(url=mirror.url, **settings), surroundings) as opened:
             assert isinstance(opened, Mirror)
             yield opened
@@ -95,7 +101,7 @@ async def test_what_people_pulled_is_not_counted(mirror: FakeMirror, origin: Fak
     async with cache(mirror) as office:
         image = await office.resolve(NGINX)
         largest = max(image.blobs, key=lambda blob: blob.size)
-        mirror.blobs[largest.digest] = origin.blobs[largest.digest]
+        mirror.store("library/nginx", origin.blobs[largest.digest])
         transfer = await office.warm(image)
 
     assert transfer.bytes == image.bytes - largest.size
@@ -142,6 +148,67 @@ async def test_what_the_question_itself_filled_is_counted(mirror: FakeMirror) ->
         transfer = await office.warm(image)
 
     assert transfer.bytes == image.bytes
+
+
+async def test_plan_after_plan_fills_one_blob_of_a_cold_image(
+    mirror: FakeMirror, origin: FakeRegistry, tmp_path: Path
+) -> None:
+    """No question leaves a missing blob alone, so what was found missing is remembered over processes."""
+    mirror.store("library/nginx", b"a layer of another tag")
+    for _ in range(4):
+        async with cache(mirror, folder=tmp_path / "office") as office:
+            assert not await office.holds(await office.resolve(NGINX))
+        await mirror.settle()
+
+    assert len({request.path for request in origin.asked("GET", "/blobs/")}) == 1
+
+
+async def test_a_missing_blob_is_asked_about_again_after_a_day(mirror: FakeMirror, tmp_path: Path) -> None:
+    """People may have pulled the image since."""
+    mirror.store("library/nginx", b"a layer of another tag")
+    async with cache(mirror, folder=tmp_path / "office") as office:
+        image = await office.resolve(NGINX)
+        assert not await office.holds(image)
+    for blob in image.blobs:
+        mirror.store("library/nginx", mirror.upstream.blobs[blob.digest])
+    async with cache(mirror, folder=tmp_path / "office", days=0.9) as office:
+        assert not await office.holds(image)
+    async with cache(mirror, folder=tmp_path / "office", days=1.1) as office:
+        assert await office.holds(image)
+
+
+async def test_what_was_warmed_is_asked_about_at_once(mirror: FakeMirror, tmp_path: Path) -> None:
+    """A warm ends what is remembered."""
+    mirror.store("library/nginx", b"a layer of another tag")
+    async with cache(mirror, folder=tmp_path / "office") as office:
+        image = await office.resolve(NGINX)
+        assert not await office.holds(image)
+        await office.warm(image)
+    async with cache(mirror, folder=tmp_path / "office") as office:
+        assert await office.holds(image)
+
+
+@pytest.mark.parametrize("kept", [b"", b"[]", b'{"x": {}}', b"\xff"])
+async def test_a_spoilt_reminder_is_none(mirror: FakeMirror, tmp_path: Path, kept: bytes) -> None:
+    """It only saves a question."""
+    (tmp_path / "office").mkdir()
+    (tmp_path / "office" / "asked.json").write_bytes(kept)
+    async with cache(mirror, folder=tmp_path / "office") as office:
+        assert not await office.holds(await office.resolve(NGINX))
+
+
+async def test_a_layer_that_two_repositories_share_is_fetched_for_each(
+    mirror: FakeMirror, origin: FakeRegistry
+) -> None:
+    """As Distribution does; what two images of one repository share is fetched and counted once."""
+    origin.push_image("library/nginx", "1.26", LAYERS)
+    origin.push_image("acme/proxy", "1", LAYERS)
+    names = [NGINX, Reference.parse("nginx:1.26"), Reference.parse("acme/proxy:1")]
+    async with cache(mirror) as office:
+        images = [await office.resolve(name) for name in names]
+        transfers = await asyncio.gather(*(office.warm(image) for image in images))
+
+    assert sum(transfer.bytes for transfer in transfers) == images[0].bytes + images[2].bytes
 
 
 async def test_what_people_pulled_is_held(mirror: FakeMirror, origin: FakeRegistry) -> None:
@@ -309,7 +376,7 @@ async def test_a_tag_that_moves_while_it_is_warmed_is_refused(
     async with cache(mirror) as office:
         image = await office.resolve(NGINX)
         origin.push_image("library/nginx", "1.25", [b"rebuilt"])
-        with pytest.raises(CacheError, match="moved to sha256:"):
+        with pytest.raises(TagMoved, match="moved to sha256:"):
             await office.warm(image)
 
 

@@ -132,6 +132,22 @@ def test_layers_of_held_images_are_free() -> None:
     assert [warm.bytes for warm in result.warms] == [100]
 
 
+def test_a_layer_is_paid_in_every_place_where_it_lies() -> None:
+    """A pull-through cache fetches it again for another repository; what is held there is free there only."""
+    base = ("sha256:base", 1000)
+    result = made(
+        [
+            candidate("a", 1, blobs=(base, ("sha256:a", 100)), place="library/a"),
+            candidate("b", 2, blobs=(base, ("sha256:b", 100)), place="library/b"),
+            candidate("c", 3, held=True, blobs=(base,), place="library/c"),
+            candidate("d", 4, blobs=(base, ("sha256:d", 100)), place="library/c"),
+        ],
+        Budget(max_bytes=2200),
+    )
+    assert [warm.bytes for warm in result.warms] == [1100, 1100]
+    assert why(result)["d"] == "needs 100 B, 0 B of 2.2 kB are left"
+
+
 def test_a_smaller_later_image_may_fit_where_a_bigger_did_not() -> None:
     """The budget skips an image with words and goes on."""
     big = candidate("big", 1, bytes=3_000_000, blobs=(("sha256:big", 3_000_000),))

@@ -56,7 +56,8 @@ class Cache(Protocol):
     async def warm(self, image: Image) -> Transfer:
         """Fetch what is missing; returns only when the cache has proven to hold it.
 
-        Raises RegistryError, DigestMismatch or CacheError; then the image is not called warm."""
+        Raises RegistryError, DigestMismatch or CacheError; then the image is not called warm. TagMoved when
+        the tag has left the image meanwhile: resolve it again."""
         ...
 
     async def check(self) -> list[Finding]:
@@ -94,3 +95,6 @@ class Driver:
     privilege: str  # what it needs to be allowed to do
     config: type[BaseModel]
     open: Callable[[Any, Surroundings], AbstractAsyncContextManager[Cache]]
+    pull_through: bool = (
+        False  # fetches by itself, from an upstream that we may not reach, for each repository
+    )

@@ -23,7 +23,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from prewarm.references import Reference
 from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer
 from prewarm.warming.images import OCI_INDEX, Descriptor, Image, Manifest
 from prewarm.warming.planning import in_units
+from prewarm.warming.tasks import together
 
 REF_NAME = "org.opencontainers.image.ref.name"  # what skopeo finds an image by
 CONTAINERD_NAME = "io.containerd.image.name"  # what `ctr images import` names it
@@ -79,7 +80,7 @@ class Layout:
     async def warm(self, image: Image) -> Transfer:
         """Fetch the missing blobs, then write the manifests, then the name."""
         incoming = await self._ready()
-        moved = await _together([self._fetch(incoming, image, blob) for blob in image.blobs])
+        moved = await together([self._fetch(incoming, image, blob) for blob in image.blobs])
         with _in_words(self.root):
             await _uninterrupted(self._publish, image, incoming.folder)
         return Transfer(sum(moved), "every blob is stored under the digest it was verified to have")
@@ -298,17 +299,6 @@ def _in_words(root: Path) -> Iterator[None]:
         yield
     except OSError as refused:
         raise CacheError(f"{root} cannot be written: {refused.strerror or refused}") from refused
-
-
-async def _together(work: list[Coroutine[Any, Any, int]]) -> list[int]:
-    """All results; when one fails the others are cancelled, and have ended, before its error is raised."""
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _uninterrupted(function: Callable[..., None], *arguments: Any) -> None:

@@ -6,11 +6,15 @@ What CNCF Distribution 2.8 does, measured:
 
 * A HEAD on a cold blob answers 200 and starts a fill. The 200 proves nothing: it also comes with a full
   disk or a corrupt upstream, when nothing is ever stored.
-* So does the question for the proof: asking about a cold image fetches something. `holds` therefore looks
-  at the mirror's list of repositories first, which names those that have blobs and costs the upstream
-  nothing; then it asks about the smallest blob, a config of a few kilobytes, and stops where one is missing.
-* A fill by the question costs the upstream one GET, a fill by HEAD two. So `warm` asks, asks again a
-  moment later, and only then sends the HEAD.
+* So does the question for the proof, and every other: no request tells that a blob is missing without
+  fetching it. `holds` therefore looks at the mirror's list of repositories first, which names those that
+  have blobs and costs the upstream nothing; then it asks about the smallest blob, a config of a few
+  kilobytes, and stops where one is missing. What it found missing is remembered for a day, in a file, so
+  that plan after plan does not fill the image blob by blob.
+* Blobs are stored once, but a repository has those only that were fetched for it: the layer that two
+  repositories share is fetched twice.
+* A fill by the question costs the upstream 1.01 of the blob's bytes, a fill by HEAD twice the bytes. So
+  `warm` asks, asks again a moment later, and only then sends the HEAD.
 * Every question during a fill costs the upstream the beginning of another GET: intervals grow.
 
 A fill that does not take within its time is tried once more by reading the blob through the mirror,
@@ -20,21 +24,24 @@ verified and thrown away; then either the proof comes, or the image is not calle
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from prewarm.errors import CacheError, NotFound, PrewarmError
+from prewarm.errors import CacheError, NotFound, PrewarmError, TagMoved
 from prewarm.references import Reference, rewrite
 from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer
 from prewarm.warming.contacts import base_url, without_login
 from prewarm.warming.images import Descriptor, Image
 from prewarm.warming.registry import Endpoint, Registry
+from prewarm.warming.tasks import together
 
 FIRST_LOOK = 0.2  # seconds before a blob is asked about again
 GROWTH = 1.5  # of the interval between two questions
@@ -45,6 +52,8 @@ PATIENCE = 60.0  # seconds beside that
 QUICK_PATIENCE = 10.0  # seconds, and SLOW_BUT_MOVING, where reading through may still follow
 SLOW_BUT_MOVING = 4e6  # bytes per second
 AFTER_READING = 10.0  # seconds: by then the mirror has had every byte
+ASKED = "asked.json"
+REMEMBERED = 86_400.0  # seconds that a blob found missing is not asked about again
 
 
 def _seconds(value: object) -> object:
@@ -76,6 +85,55 @@ class MirrorConfig(BaseModel):
     ca_file: Path | None = Field(None, description="a private authority's certificates, PEM")
 
 
+class Asked:
+    """What questions found missing, and so had filled; kept in a file, for the plans that follow."""
+
+    def __init__(self, file: Path | None) -> None:
+        """`file` need not exist; without one, this object's own questions are remembered."""
+        self._file = file
+        self._at = _times(file) if file else {}  # seconds since the epoch, by path@digest
+
+    def lately(self, path: str, blobs: Iterable[Descriptor], now: float) -> bool:
+        """Whether one of the blobs was found missing within a day, and not warmed since."""
+        return any(now - self._at.get(_key(path, blob), 0.0) < REMEMBERED for blob in blobs)
+
+    def note(self, path: str, blob: Descriptor, now: float) -> None:
+        """The blob was found missing at `now`."""
+        self._at = {key: at for key, at in self._at.items() if now - at < REMEMBERED}
+        self._at[_key(path, blob)] = now
+        self._keep()
+
+    def forget(self, path: str, blobs: Iterable[Descriptor]) -> None:
+        """The blobs are stored now."""
+        known = [key for blob in blobs if (key := _key(path, blob)) in self._at]
+        for key in known:
+            del self._at[key]
+        if known:
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._file is None:
+            return
+        part = self._file.with_suffix(".part")
+        with suppress(OSError):  # a reminder that is lost costs the mirror a few kilobytes
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(self._at), encoding="utf-8")
+            part.replace(self._file)
+
+
+def _key(path: str, blob: Descriptor) -> str:
+    return f"{path}@{blob.digest}"
+
+
+def _times(file: Path) -> dict[str, float]:
+    """What an earlier process kept; nothing when it cannot be read."""
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        return {str(key): float(at) for key, at in kept.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
 class Mirror:
     """The cache behind one pull-through registry."""
 
@@ -85,6 +143,8 @@ class Mirror:
         self._surroundings = surroundings
         self._timing = surroundings.registries.timing
         self._absent: set[tuple[str, str]] = set()  # (path, digest) found missing, and perhaps filling since
+        self._asked = Asked(surroundings.folder / ASKED if surroundings.folder.name else None)
+        self._filling: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by digest
         self._filled: set[str] = set()  # paths that this object has filled
         self._listing = asyncio.Lock()
         self._listed: tuple[frozenset[str] | None] | None = (
@@ -106,19 +166,17 @@ class Mirror:
                 return False
             if not await self._may_hold(path):
                 return False
-            for blob in sorted(image.blobs, key=lambda blob: blob.size):
-                if not await self._held(path, blob):
-                    return False
+            return await self._has(path, image)
         except NotFound:
             return False
-        return True
 
     async def warm(self, image: Image) -> Transfer:
         """Have the mirror fetch what it lacks; `bytes` are those of the blobs that were missing."""
         path = self._path(image.reference)
         await self._read_manifests(path, image)
         self._filled.add(path)
-        moved = await _together([self._fill(path, blob) for blob in image.blobs])
+        moved = await together(self._fill(path, blob) for blob in image.blobs)
+        self._asked.forget(path, image.blobs)
         return Transfer(sum(moved), f"{len(image.blobs)} blobs answered 206 to a range, as stored ones do")
 
     async def check(self) -> list[Finding]:
@@ -147,16 +205,35 @@ class Mirror:
         return reference.repository
 
     async def _read_manifests(self, path: str, image: Image) -> None:
-        """Read every manifest through the mirror; CacheError when the tag points elsewhere by now."""
+        """Read every manifest through the mirror; TagMoved when the tag points elsewhere by now."""
         root = await self._registry.manifest(path, image.reference.target)
         if root.descriptor.digest != image.digest:
-            raise CacheError(f"{image.reference} moved to {root.descriptor.digest} meanwhile; plan again")
+            raise TagMoved(f"{image.reference} moved to {root.descriptor.digest} meanwhile")
         for manifest in image.manifests:
             if manifest.descriptor.digest != image.digest:
                 await self._registry.manifest(path, manifest.descriptor.digest)
 
+    async def _has(self, path: str, image: Image) -> bool:
+        """Whether every blob is stored, as far as one question may ask: the first that is missing ends it."""
+        now = self._timing.wall()
+        if self._asked.lately(path, image.blobs, now):
+            return False
+        for blob in sorted(image.blobs, key=lambda blob: blob.size):
+            if not await self._held(path, blob):
+                self._asked.note(path, blob, now)
+                return False
+        return True
+
     async def _fill(self, path: str, blob: Descriptor) -> int:
-        """Bytes that the mirror had to fetch; returns when it has proven to hold the blob."""
+        """Bytes that the mirror had to fetch; returns when it has proven to hold the blob.
+
+        One fill of a blob at a time: the mirror stores none for a second repository meanwhile, and what two
+        images of one repository share is counted once.
+        """
+        async with self._filling[blob.digest]:
+            return await self._fill_alone(path, blob)
+
+    async def _fill_alone(self, path: str, blob: Descriptor) -> int:
         was_absent = (path, blob.digest) in self._absent
         if await self._held(path, blob):
             self._absent.discard((path, blob.digest))
@@ -232,16 +309,6 @@ def _pull_through(accepts_uploads: bool | None) -> Finding:
     return Finding("pull-through", True, "it refuses pushes, as a pull-through cache does")
 
 
-async def _together(coroutines: list[Coroutine[Any, Any, int]]) -> list[int]:
-    """All results; the first error stops the others and comes out by itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in coroutines]
-    except ExceptionGroup as several:
-        raise several.exceptions[0] from several
-    return [task.result() for task in tasks]
-
-
 @asynccontextmanager
 async def _open(config: MirrorConfig, surroundings: Surroundings) -> AsyncIterator[Mirror]:
     endpoint = Endpoint(surroundings.name, config.url, config.max_concurrency, config.ca_file, config.timeout)
@@ -255,4 +322,5 @@ DRIVER = Driver(
     privilege="to pull from the mirror; nothing else",
     config=MirrorConfig,
     open=_open,
+    pull_through=True,
 )
