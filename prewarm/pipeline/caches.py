@@ -63,8 +63,7 @@ def barred(spec: CacheSpec, listed: Iterable[str], reference: Reference) -> str 
 
 def place(spec: CacheSpec, reference: Reference) -> str:
     """Where the layers of an image lie in the cache: the repository's path there, "" where all are shared."""
-    driver: Driver = plugins.load(plugins.CACHES, spec.driver)
-    if not driver.pull_through:
+    if not _pull_through(spec):
         return ""
     name = rewrite(reference.name, dict(spec.rewrite))
     return reference.repository if name == reference.name else name
@@ -96,8 +95,9 @@ async def opened(
 def check(spec: CacheSpec, endpoints: Iterable[Endpoint]) -> list[Finding]:
     """What a person should know of a cache: is it reachable, does it let us in, is there room?
 
-    Registries that it may fetch from are asked as well. What goes wrong is a finding, never an exception,
-    save for settings that cannot be used.
+    Registries that it may fetch from are asked as well: its upstream, or all that are listed; not for a
+    pull-through cache, which fetches by itself, perhaps from where we cannot. What goes wrong is a finding,
+    never an exception, save for settings that cannot be used.
     """
     return asyncio.run(_check(spec, tuple(endpoints)))
 
@@ -110,29 +110,34 @@ async def _check(spec: CacheSpec, endpoints: tuple[Endpoint, ...]) -> list[Findi
         raise
     except PrewarmError as refused:
         findings = [Finding("reachable", False, str(refused))]
-    if spec.upstream is not None:  # whoever stands between fetches from it, perhaps from where we cannot
+    if spec.upstream is not None and _pull_through(spec):
         return findings
-    return findings + await _check_registries(endpoints)
+    return findings + await _check_registries(endpoints, spec.upstream)
 
 
-async def _check_registries(endpoints: tuple[Endpoint, ...]) -> list[Finding]:
+async def _check_registries(endpoints: tuple[Endpoint, ...], upstream: str | None) -> list[Finding]:
     from prewarm.warming.registry import Registries
 
     if not endpoints:
         advice = '[registries."docker.io"] with url = "https://registry-1.docker.io" lists one'
         return [Finding("registries", False, f"none is listed, so nothing can be fetched; {advice}")]
     async with Registries(endpoints) as registries:
-        names = [endpoint.registry for endpoint in endpoints]
+        names = [upstream] if upstream else [endpoint.registry for endpoint in endpoints]
         return list(await asyncio.gather(*(_check_registry(registries, name) for name in names)))
 
 
 async def _check_registry(registries: Registries, name: str) -> Finding:
     try:
         await registries.of(name).ping()
-        login = await registries.credentials.of(name)
+        login = await registries.of(name).login()
     except PrewarmError as refused:
         return Finding(f"registry {name}", False, str(refused))
     return Finding(f"registry {name}", True, f"answers {'with our login' if login else 'anonymously'}")
+
+
+def _pull_through(spec: CacheSpec) -> bool:
+    driver: Driver = plugins.load(plugins.CACHES, spec.driver)
+    return driver.pull_through
 
 
 def state_folder(lake: Lake) -> Path:

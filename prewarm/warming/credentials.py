@@ -120,8 +120,20 @@ class Credentials:
             raise SettingsError(f"{path} should be a JSON object, such as {{}}")
         return cls(document)
 
-    async def of(self, registry: str) -> Login | None:
-        """The login for `registry`; asks a credential helper where the config names one."""
+    async def of(self, *names: str) -> Login | None:
+        """The login under the first of a registry's names that has one.
+
+        A registry is known by the host in references and by the one that it is reached at. Asks a credential
+        helper where the config names one.
+        """
+        hosts: set[str] = set()
+        for name in names:
+            if _host(name) not in hosts and (login := await self._of(name)):
+                return login
+            hosts.add(_host(name))
+        return None
+
+    async def _of(self, registry: str) -> Login | None:
         host = _host(registry)
         name = self._helpers.get(host) or self._store
         if name:

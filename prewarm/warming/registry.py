@@ -24,7 +24,7 @@ from prewarm.errors import DigestMismatch, ForbiddenHost, RegistryError, Unavail
 from prewarm.references import Reference
 from prewarm.warming import images, retries
 from prewarm.warming.contacts import Contacts, Endpoint, base_url
-from prewarm.warming.credentials import Credentials
+from prewarm.warming.credentials import Credentials, Login
 from prewarm.warming.failures import is_html
 from prewarm.warming.images import Descriptor, Image, Manifest, Platform
 from prewarm.warming.tokens import Authorizer, parse_challenges
@@ -84,6 +84,10 @@ class Registry:
         self._authorizer = Authorizer(endpoint, credentials, transport, timing.clock)
         self._places = asyncio.Semaphore(endpoint.max_concurrency)
         self._timing = timing
+
+    async def login(self) -> Login | None:
+        """Who we are there: the login under its name in references, else under the host of its url."""
+        return await self._authorizer.login()
 
     async def ping(self) -> None:
         """Raise unless this is a distribution API that lets us in."""

@@ -17,7 +17,7 @@ from typing import Any
 from yarl import URL
 
 from prewarm.errors import RegistryError, Unauthorized
-from prewarm.warming.contacts import Endpoint
+from prewarm.warming.contacts import Endpoint, base_url
 from prewarm.warming.credentials import Credentials, Login
 from prewarm.warming.transport import Transport, read, refusal
 
@@ -98,8 +98,12 @@ class Authorizer:
             self._passes[repository] = fresh
             return fresh.header
 
+    async def login(self) -> Login | None:
+        """The login under the registry's name in references, else under the host of its url."""
+        return await self._credentials.of(self._endpoint.registry, base_url(self._endpoint).authority)
+
     async def _answer(self, repository: str, challenges: list[Challenge]) -> _Pass:
-        login = await self._credentials.of(self._endpoint.registry)
+        login = await self.login()
         for challenge in challenges:
             if challenge.scheme == "bearer" and "realm" in challenge.parameters:
                 return await self._token(repository, challenge, login)

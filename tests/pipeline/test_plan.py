@@ -343,3 +343,22 @@ async def test_a_glob_that_allows_opens_no_host(tmp_path: Path, hub: FakeRegistr
         assert stranger.seen == []
     assert warmed(found) == [WEB]
     assert "is not listed" in why(found)[f"{stranger.host}/library/x:1"]
+
+
+async def test_a_check_asks_the_upstream_that_the_cache_is_filled_from(
+    tmp_path: Path, hub: FakeRegistry
+) -> None:
+    """Reachability and login; of the upstream alone, and not for a mirror, which fetches by itself."""
+    listed = [*endpoints(hub), Endpoint("other.corp", "http://127.0.0.1:1", timeout=1.0)]
+    good = await asyncio.to_thread(check, spec_of(tmp_path, upstream="docker.io"), listed)
+    down = await asyncio.to_thread(check, spec_of(tmp_path, upstream="other.corp"), listed)
+    unknown = await asyncio.to_thread(check, spec_of(tmp_path, upstream="typo.corp"), listed)
+    async with FakeMirror(hub) as mirror:
+        office = CacheSpec("office", "mirror", {"url": mirror.url}, upstream="docker.io")
+        through = await asyncio.to_thread(check, office, listed)
+
+    assert (good[-1].subject, good[-1].ok) == ("registry docker.io", True)
+    assert (down[-1].subject, down[-1].ok) == ("registry other.corp", False)
+    assert "is it running" in down[-1].message
+    assert "typo.corp is not listed" in unknown[-1].message
+    assert "registry docker.io" not in {finding.subject for finding in through}

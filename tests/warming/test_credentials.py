@@ -62,6 +62,18 @@ async def test_docker_hub_has_several_names(key: str) -> None:
     assert await Credentials({"auths": {key: auth()}}).of("docker.io") == Login("ann", SECRET)
 
 
+async def test_a_login_under_the_address_serves_a_registry_of_another_name() -> None:
+    """Its own name wins; a helper is asked once for one host."""
+    found = Credentials({"auths": {"hub.corp": auth("ann"), "10.0.0.7:5000": auth("bob")}})
+    names = [("hub.corp", "10.0.0.7:5000"), ("docker.io", "10.0.0.7:5000"), ("docker.io", "10.0.0.8")]
+    logins = [await found.of(*each) for each in names]
+    assert [login and login.username for login in logins] == ["ann", "bob", None]
+
+    chain = Keychain(None)
+    await Credentials({"credsStore": "chain"}, helper=chain).of("docker.io", "registry-1.docker.io")
+    assert chain.asked == [("chain", HUB)]
+
+
 async def test_a_registry_without_a_login_is_anonymous() -> None:
     """None, not an error."""
     assert await Credentials({"auths": {"ghcr.io": auth()}}).of("quay.io") is None

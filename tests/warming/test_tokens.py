@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from prewarm.errors import ForbiddenHost, RegistryError, Unauthorized
@@ -50,6 +52,23 @@ def clients(
 def test_challenges_are_parsed(headers: list[str], expected: list[Challenge]) -> None:
     """Several schemes, in one header or in several; nonsense gives none."""
     assert [each for each in parse_challenges(headers) if each.scheme] == expected
+
+
+@pytest.mark.parametrize("auth", [BasicAuth(), TokenAuth(username="ann", password="basic-secret")])
+async def test_a_login_stored_under_the_address_opens_a_registry_of_another_name(
+    auth: BasicAuth | TokenAuth,
+) -> None:
+    """`docker login 127.0.0.1:5000` is how an operator logs in to what references call hub.corp."""
+    async with FakeRegistry(auth) as registry:
+        registry.push_image("acme/api", "1")
+        listed = [replace(registry.endpoint, registry="hub.corp")]
+        async with Registries(listed, login(registry, "ann", "basic-secret")) as registries:
+            client = registries.of("hub.corp")
+            await client.resolve("acme/api", "1")
+            known = await client.login()
+
+    assert known is not None
+    assert known.username == "ann"
 
 
 async def test_an_anonymous_token_is_fetched_for_the_repository() -> None:

@@ -181,10 +181,9 @@ class Mirror:
 
     async def check(self) -> list[Finding]:
         """Whether the mirror answers, lets us in, and is a pull-through cache at all."""
-        host = self._registry.endpoint.registry
         try:
             await self._registry.ping()
-            login = await self._surroundings.registries.credentials.of(host)
+            login = await self._registry.login()
         except PrewarmError as refused:
             return [Finding("reachable", False, str(refused))]
         return [
