@@ -22,7 +22,7 @@ import polars as pl
 
 from prewarm.errors import UnreadableInput
 
-CHUNK = 4 << 20  # bytes handed to one parser call
+CHUNK = 8 << 20  # bytes handed to one parser call
 BLOCK = 1 << 20  # bytes read at once
 LONGEST_LINE = 1 << 20
 TAIL = 4096  # bytes hashed before the place read up to

@@ -13,7 +13,7 @@ from prewarm import compute, plugins
 from prewarm.errors import InvalidReference, SettingsError, UnreadableInput
 from prewarm.logs import files, pulls, streams
 from prewarm.logs.files import Known, Progress, Source
-from prewarm.logs.formats import Format, Hints, Parsed, detect
+from prewarm.logs.formats import Format, Hints, Parsed, Scanner, detect
 from prewarm.logs.settling import Front
 from prewarm.logs.streams import Chunk
 from prewarm.references import DEFAULT_REGISTRY, Reference, rewrite
@@ -111,8 +111,7 @@ def _detected(shown: str, lines: pl.Series) -> Format:
 
 def parse(unit: Unit) -> Read:
     """Lines become accesses, or finished pulls: a pure function, run wherever there is a processor."""
-    frame, too_long = streams.lines(unit.chunk)
-    parsed = unit.format.parse(frame, unit.hints)
+    parsed, lines, too_long = _parsed(unit)
     malformed = dict(parsed.malformed)
     if too_long:
         malformed["line longer than 1 MiB"] = too_long
@@ -120,7 +119,7 @@ def parse(unit: Unit) -> Read:
     chunk = Chunk(unit.chunk.offset, b"", unit.chunk.end, unit.chunk.check, 0, unit.chunk.whole)
     return Read(
         chunk,
-        len(frame) + too_long,
+        lines + too_long,
         _placed(named(parsed.accesses, unit.source), unit.source, base),
         _placed(pulls.conform(parsed.pulls), unit.source, base)
         if parsed.pulls is not None
@@ -129,6 +128,16 @@ def parse(unit: Unit) -> Read:
         malformed,
         parsed.examples,
     )
+
+
+def _parsed(unit: Unit) -> tuple[Parsed, int, int]:
+    """What the lines say, how many they are, and how many more were too long."""
+    if isinstance(unit.format, Scanner):
+        scanned = unit.format.scan(unit.chunk.data, unit.chunk.offset)
+        if scanned is not None:
+            return *scanned, unit.chunk.dropped
+    frame, too_long = streams.lines(unit.chunk)
+    return unit.format.parse(frame, unit.hints), len(frame), too_long
 
 
 def _placed(frame: pl.DataFrame, source: Source, base: int) -> pl.DataFrame:

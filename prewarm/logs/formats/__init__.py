@@ -4,12 +4,28 @@ A format turns lines into accesses, or into pulls when its source logs finished 
 function of the lines: no clock, no files, no state between chunks. Lines of one request that a
 family logs more than once are all yielded; `prewarm.logs.pulls.merge_requests` joins them, since
 they may fall into different chunks.
+
+Three kinds of sources:
+
+- **Request logs** yield accesses of family `app` (application lines, stamped at completion) or
+  `access` (access lines, stamped at the start).
+- **Logs of manifest fetches** (webhooks, audit logs, the logs of cloud registries) yield accesses of
+  family `event`: one row an entry, `object` manifest or blob, `status` 200 or 404, `key` the entry's
+  native id, `digest` where the entry names it beside the tag. They collapse into pulls as requests do,
+  but are not counted as accesses, for they are no logged requests. `method` is GET or HEAD where the
+  source tells; null where it does not, and then `kind` of the pull is null too, unless a blob of the
+  session shows it. A push is a PUT of a manifest with status 201.
+- **Logs of finished pulls** (engines, nodes, `events`) yield pulls; no session is made of them.
+
+A file that is one JSON document reaches a format as lines, one record a line (`logs.documents`), and
+what shippers put around a line is peeled before (`logs.wrappers`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 import polars as pl
 
@@ -18,6 +34,8 @@ from prewarm.errors import UnknownFormat, UnreadableInput
 from prewarm.logs import accesses
 
 SAMPLE = 1000  # lines that detection looks at
+FEW = 200  # of them are looked at first
+CLEARLY = 0.5  # the share of these that needs no second look
 ENOUGH = 0.1  # the least share of lines that must fit a family; random text fits none
 EXAMPLE = 200  # characters shown of a line that was set aside
 
@@ -27,11 +45,13 @@ class Hints:
     """What the lines of a chunk cannot say of themselves.
 
     `timezone`: the zone of stamps without one. `header`: the file's first line, for formats whose
-    first line names the columns (a later chunk does not hold it).
+    first line names the columns (a later chunk does not hold it). `written`: when the file was last
+    written (aware), which gives the year to stamps without one; None: none can be given.
     """
 
     timezone: str = "UTC"
     header: str | None = None
+    written: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +73,13 @@ class Parsed:
 
 
 class Format(Protocol):
-    """The contract of a format driver."""
+    """The contract of a format driver.
+
+    Two attributes are optional. `specificity` (int, 1 if absent) decides between formats that fit the
+    same lines: 0 for a grammar that others narrow down (combined), 2 for one that narrows another down.
+    `needs_stamp` (bool, False if absent) tells that lines have no time of their own and that
+    only a wrapper can give it.
+    """
 
     name: str
     summary: str  # one line for `prewarm formats`
@@ -69,26 +95,77 @@ class Format(Protocol):
         ...
 
     def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
-        """Parse `lines`: columns `offset` (Int64) and `line` (String, without its newline)."""
+        """Parse `lines`: columns `offset` (Int64) and `line` (String, without its newline).
+
+        A third, `stamp` (Datetime us UTC, may be null), is there when a wrapper was peeled: its time,
+        for lines that carry none. `offset` may repeat, and grows.
+        """
+        ...
+
+
+@runtime_checkable
+class Scanner(Protocol):
+    """What a format may offer beside `parse`: a quicker way for chunks that nothing is wrapped around."""
+
+    def scan(self, data: bytes, offset: int) -> tuple[Parsed, int] | None:
+        """What `parse` would say of the lines of `data`, and how many they are; None: ask `parse`."""
         ...
 
 
 def detect(lines: pl.Series) -> Format:
-    """The format that fits most of the first non-empty `lines`, out of all registered ones.
+    """The format that fits the first non-empty `lines` best, out of all registered ones.
 
     Raises UnreadableInput when the lines are of a known family that cannot be used, and
     UnknownFormat, which names the closest formats, when they are of none.
     """
-    sample = lines.filter(lines.str.strip_chars() != "").head(SAMPLE)
-    formats: list[Format] = [plugins.load(plugins.FORMATS, name) for name in plugins.names(plugins.FORMATS)]
+    sample = sample_of(lines)
+    if (found := fitting(sample, registered())).share >= ENOUGH:
+        return found.format
+    raise unusable(sample, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The format that fits best, the share of lines it fits, and the shares of all others by name."""
+
+    format: Format
+    share: float
+    shares: dict[str, float]
+
+
+def sample_of(lines: pl.Series) -> pl.Series:
+    """The lines that detection looks at: the first SAMPLE that are not empty."""
+    return lines.filter(lines.str.strip_chars() != "").head(SAMPLE)
+
+
+def fitting(sample: pl.Series, formats: list[Format]) -> Fit:
+    """What fits these lines best; a few of them are looked at first, and are mostly enough.
+
+    Of the formats that fit at least half as many lines as the one that fits most, the most specific.
+    """
+    few = _fitting(sample.head(FEW), formats)
+    return few if few.share >= CLEARLY or len(sample) <= FEW else _fitting(sample, formats)
+
+
+def _fitting(sample: pl.Series, formats: list[Format]) -> Fit:
     shares = {candidate.name: candidate.sniff(sample) for candidate in formats}
-    best = max(formats, key=lambda candidate: shares[candidate.name])
-    if shares[best.name] >= ENOUGH:
-        return best
-    for candidate in formats:
+    most = max(shares.values(), default=0.0)
+    good = [candidate for candidate in formats if shares[candidate.name] >= most / 2]
+    best = max(good, key=lambda each: (getattr(each, "specificity", 1), shares[each.name]))
+    return Fit(best, shares[best.name], shares)
+
+
+def registered() -> list[Format]:
+    """Every format, by name."""
+    return [plugins.load(plugins.FORMATS, name) for name in plugins.names(plugins.FORMATS)]
+
+
+def unusable(sample: pl.Series, found: Fit) -> UnreadableInput:
+    """The error for lines that no format fits: why they cannot be used, or what came closest."""
+    for candidate in registered():
         if reason := candidate.refuse(sample):
-            raise UnreadableInput(f"{candidate.name}: {reason}")
-    raise UnknownFormat(_no_format(sample, shares))
+            return UnreadableInput(f"{candidate.name}: {reason}")
+    return UnknownFormat(_no_format(sample, found.shares))
 
 
 def _no_format(sample: pl.Series, shares: dict[str, float]) -> str:
@@ -134,11 +211,11 @@ def reasons(frame: pl.DataFrame) -> tuple[dict[str, int], dict[str, int], dict[s
     counts: dict[str, dict[str, int]] = {}
     examples: dict[str, str] = {}
     for column in ("ignored", "malformed"):
-        tally = (
-            frame.filter(pl.col(column).is_not_null())
-            .group_by(column, maintain_order=True)
-            .agg(pl.len(), pl.col("line").first())
-        )
+        told = frame[column].is_not_null()
+        if not told.any():
+            counts[column] = {}
+            continue
+        tally = frame.filter(told).group_by(column, maintain_order=True).agg(pl.len(), pl.col("line").first())
         counts[column] = dict(tally.select(column, "len").iter_rows())
         examples |= {reason: printable(line) for reason, line in tally.select(column, "line").iter_rows()}
     return counts["ignored"], counts["malformed"], examples

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, Parsed, clean, fields, requests, share, sort_out
+from prewarm.logs.formats import Hints, Parsed, clean, fields, requests, scanning, share, sort_out
 
 _STAMP = "[%d/%b/%Y:%H:%M:%S %z] "
 _STAMP_LENGTH = len("[24/Nov/2026:01:58:42 +0000] ")
@@ -27,6 +27,7 @@ class Combined:
     summary = "combined or common access log: Distribution, nginx, Apache, Varnish, ingress-nginx"
     tells = frozenset({"tag", "digest", "bytes", "client", "user", "agent"})
     finished_pulls = False
+    specificity = 0
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of access lines."""
@@ -45,6 +46,17 @@ class Combined:
     def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
         """Accesses of family `access`."""
         return sort_out(read(clean(lines)))
+
+    def scan(self, data: bytes, offset: int) -> tuple[Parsed, int] | None:
+        """What `parse` says of whole lines, and how many they are; None where only `parse` can tell."""
+        scanned = scanning.scan(data, offset)
+        if scanned is None:
+            return None
+        rows = scanned.rows
+        if scanned.left.height:
+            others = read(clean(scanned.left))
+            rows = pl.concat([rows.select(others.columns), others]).sort("offset")
+        return sort_out(rows), scanned.lines
 
 
 def read(lines: pl.DataFrame) -> pl.DataFrame:
@@ -114,15 +126,7 @@ def _read_rest(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _ignored() -> pl.Expr:
     request = pl.col("method").is_in(requests.METHODS) & pl.col("uri").is_not_null()
-    return (
-        pl.when(pl.col("malformed").is_not_null())
-        .then(None)
-        .when(~request)
-        .then(pl.lit("not an HTTP request"))
-        .when(pl.col("object").is_null())
-        .then(pl.lit("outside the registry API"))
-        .alias("ignored")
-    )
+    return pl.when(pl.col("malformed").is_null()).then(requests.ignored(request)).alias("ignored")
 
 
 def _malformed() -> pl.Expr:

@@ -2,7 +2,7 @@
 
 The paths are those of the OCI distribution specification (section "Endpoints"), read from the
 right, because a repository may itself be called `manifests` or `blobs`. Each distinct URI is
-resolved once.
+resolved once, whatever chunk it stands in.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 import polars as pl
+
+from prewarm.logs.formats.remembered import Remembered
 
 METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")
 
@@ -33,7 +35,7 @@ def locate(frame: pl.DataFrame, host: pl.Expr) -> pl.DataFrame:
     `registry` is `?ns=` if present, else the host of an absolute URI, else `host`. `object` is null
     where the request is outside the registry's API.
     """
-    resolved = frame.join(targets(frame["uri"].unique()), on="uri", how="left", maintain_order="left")
+    resolved = _TARGETS.join(frame)
     logged = pl.when(host.str.contains(_HOST)).then(host.str.to_lowercase())
     return resolved.with_columns(registry=pl.coalesce("registry", logged))
 
@@ -51,6 +53,16 @@ def targets(uris: pl.Series) -> pl.DataFrame:
         .with_columns(_found().alias("found"))
         .select("uri", *_target())
         .collect()
+    )
+
+
+def ignored(request: pl.Expr) -> pl.Expr:
+    """Why a well-formed line is no access, else null; `request`: whether it is an HTTP request at all."""
+    return (
+        pl.when(~request)
+        .then(pl.lit("not an HTTP request"))
+        .when(pl.col("object").is_null())
+        .then(pl.lit("outside the registry API"))
     )
 
 
@@ -133,3 +145,6 @@ def _percent_decoded(texts: pl.Series) -> pl.Series:
     if escaped.is_empty():
         return texts
     return texts.replace(escaped, pl.Series([unquote(text) for text in escaped], dtype=pl.String))
+
+
+_TARGETS = Remembered("uri", targets)
