@@ -3,7 +3,12 @@
     timestamp,image[,client,site,bytes,seconds,kind,cache]
 
 One row is one pull. CSV has these columns in the order of its header line, or in this order when it
-has none; NDJSON has them as keys. `timestamp` is ISO 8601 or seconds since 1970.
+has none, between commas, semicolons or tabs; a field may be quoted as RFC 4180 says, but holds no line
+break. NDJSON has them as keys. A header or a key may also name `user`, `agent` and `key`, the native id
+of the pull: two files that tell of one key tell of one pull. Other columns are passed over.
+
+`timestamp` is ISO 8601, a date alone (its midnight), or a number since 1970, whose magnitude tells
+seconds from milli-, micro- and nanoseconds.
 """
 
 from __future__ import annotations
@@ -16,9 +21,18 @@ from prewarm.logs.formats import Hints, Parsed, clean, fields, ndjson, reasons
 from prewarm.references import Reference
 
 COLUMNS = ("timestamp", "image", "client", "site", "bytes", "seconds", "kind", "cache")
+NAMED = ("user", "agent", "key")
+"""Columns that only a header or a JSON key can name."""
+
 KINDS = ("check", "manifest", "layers", "local")
 CACHES = ("hit", "miss")
-_LATEST = 253402300799.0  # the last second of the year 9999
+SEPARATORS = (",", ";", "\t")
+
+_EVERY = (*COLUMNS, *NAMED)
+_QUOTED = r'"(?:[^"]|"")*"'
+_LARGEST = 9.2e18  # what 63 bits hold, nearly
+_UNITS = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (_LARGEST, 1e-3))
+"""Numbers since 1970 below the first are microseconds when multiplied by the second."""
 
 
 class Events:
@@ -28,6 +42,7 @@ class Events:
     summary = "finished pulls as CSV or NDJSON: timestamp,image and client,site,bytes,seconds,kind,cache"
     tells = frozenset({"tag", "digest", "bytes", "seconds", "client"})
     finished_pulls = True
+    specificity = 0
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of rows that are pulls, the header not counted."""
@@ -58,48 +73,91 @@ class Events:
 
 def _from_json(rows: pl.DataFrame) -> pl.DataFrame:
     none = pl.lit(None, pl.String).alias("ignored")
-    return rows.hstack(ndjson.decode(rows["line"], COLUMNS)).with_columns(none)
+    return rows.hstack(ndjson.decode(rows["line"], _EVERY)).with_columns(none)
 
 
 def _from_csv(rows: pl.DataFrame, header: str | None) -> pl.DataFrame:
-    """Columns by the names of the header; a quote around a field is dropped (no field holds a comma)."""
-    first = rows["line"][0] if rows.height else ""
-    heading = next((line for line in (first, header) if line and _names(line)), None)
-    names = _names(heading) if heading else list(COLUMNS)
-    cells = pl.col("line").str.split(",")
-    return rows.with_columns(
+    """Columns by the names of the header, else in the documented order."""
+    first = (rows["line"][0] if rows.height else "").removeprefix("\ufeff")
+    header = (header or "").removeprefix("\ufeff").rstrip("\r")
+    heading = next((line for line in (first, header) if _names(line, _separator(line))), None)
+    separator = _separator(heading or header or first)
+    names = _names(heading, separator) if heading else list(COLUMNS)
+    cells = pl.col("cells")
+    return rows.with_columns(cells=_cells(rows["line"], separator)).select(
+        "offset",
+        "line",
         *(
             (
-                cells.list.get(names.index(column), null_on_oob=True).str.strip_chars(' "')
+                cells.list.get(names.index(column), null_on_oob=True).str.strip_chars()
                 if column in names
                 else pl.lit(None, pl.String)
             ).alias(column)
-            for column in COLUMNS
+            for column in _EVERY
         ),
         pl.when(pl.col("line") == (heading or "")).then(pl.lit("the header line")).alias("ignored"),
     )
 
 
-def _names(line: str) -> list[str]:
+def _separator(line: str) -> str:
+    """What stands between the fields of a line; most lines hold only one of the three."""
+    return max(SEPARATORS, key=line.count)
+
+
+def _names(line: str, separator: str) -> list[str]:
     """The column names of a header line, or none when it is no header."""
-    names = [name.strip(' "').lower() for name in line.removeprefix("\ufeff").split(",")]
+    names = [name.strip(' "').lower() for name in line.split(separator)]
     return names if {"timestamp", "image"} <= set(names) else []
 
 
+def _cells(lines: pl.Series, separator: str) -> pl.Series:
+    """The fields of each line; only lines with a quote need a closer look."""
+    quoted = lines.str.contains('"', literal=True)
+    if not quoted.any():
+        return lines.str.split(separator)
+    cell = rf"{separator}[ ]*(?:{_QUOTED}|[^{separator}]*)"
+    field = pl.element().str.strip_prefix(separator).str.strip_chars()
+    bare = field.str.strip_prefix('"').str.strip_suffix('"').str.replace_all('""', '"', literal=True)
+    unquoted = pl.when(field.str.starts_with('"')).then(bare).otherwise(field)
+    row, line = pl.int_range(pl.len()).alias("row"), pl.col("line")
+    numbered = pl.DataFrame({"line": lines, "quoted": quoted}).with_columns(row)
+    closely = pl.concat_str(pl.lit(separator), line).str.extract_all(cell).list.eval(unquoted).alias("line")
+    parts = [
+        numbered.filter(~quoted).select("row", line.str.split(separator)),
+        numbered.filter(quoted).select("row", closely),
+    ]
+    return pl.concat(parts).sort("row")["line"]
+
+
 def _time(timezone: str) -> pl.Expr:
-    """ISO 8601 with or without zone, `T` or a space between, or seconds since 1970; in UTC."""
-    text = pl.col("timestamp").str.replace(" ", "T", literal=True)
+    """The time in UTC; what carries no zone is in `timezone`."""
+    text = (
+        pl.col("timestamp")
+        .str.replace(" ", "T", literal=True)
+        .str.replace(r"T?(?:UTC|GMT|Z|z)$", "Z")
+        .str.replace(r"(:\d\d(?:\.\d+)?)([+-]\d\d)$", "${1}${2}:00")  # as PostgreSQL exports it
+        .str.replace(r"^(\d{4}-\d\d-\d\d)$", "${1}T00:00:00")
+        .str.replace(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d)($|Z|[+-])", "${1}:00${2}")
+    )
     zoned = text.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
     local = (
         text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
         .dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
         .dt.convert_time_zone("UTC")
     )
-    seconds = pl.col("timestamp").cast(pl.Float64, strict=False)
-    epoch = (
-        (pl.when(seconds.abs() <= _LATEST).then(seconds) * 1e6).cast(pl.Int64, strict=False).cast(TIMESTAMP)
-    )
-    return fields.instant(pl.coalesce(zoned, local, epoch)).alias("timestamp")
+    return fields.instant(pl.coalesce(zoned, local, _since_1970())).alias("timestamp")
+
+
+def _since_1970() -> pl.Expr:
+    """A number of seconds, milli-, micro- or nanoseconds as a time; whole ones lose no digit."""
+    number = pl.col("timestamp").cast(pl.Float64, strict=False)
+    whole = pl.col("timestamp").cast(pl.Int64, strict=False)
+    nanoseconds = number.abs().is_between(_UNITS[-2][0], _LARGEST)
+    micros = pl.lit(None, pl.Float64)
+    for largest, scale in reversed(_UNITS):
+        micros = pl.when(number.abs() < largest).then(number * scale).otherwise(micros)
+    exact = pl.when(nanoseconds).then(whole // 1000)
+    return pl.coalesce(exact, micros.cast(pl.Int64, strict=False)).cast(TIMESTAMP)
 
 
 def _with_references(rows: pl.DataFrame) -> pl.DataFrame:
@@ -127,17 +185,18 @@ def _parse(image: str) -> Reference | None:
 
 
 def _malformed() -> pl.Expr:
-    def unreadable(column: str, dtype: type[pl.DataType]) -> pl.Expr:
-        return _given(column).is_not_null() & pl.col(column).cast(dtype, strict=False).is_null()
+    def unreadable(column: str, largest: float) -> pl.Expr:
+        number = pl.col(column).cast(pl.Float64, strict=False)
+        return _given(column).is_not_null() & ~(number.abs() < largest).fill_null(False)
 
     return (
         pl.when(pl.col("ignored").is_not_null())
         .then(None)
         .when(pl.col("timestamp").is_null())
-        .then(pl.lit("no timestamp (expected ISO 8601 or seconds since 1970)"))
+        .then(pl.lit("no timestamp (expected ISO 8601 or a number since 1970)"))
         .when(pl.col("registry").is_null())
         .then(pl.lit("no image reference"))
-        .when(unreadable("bytes", pl.Int64) | unreadable("seconds", pl.Float64))
+        .when(unreadable("bytes", _LARGEST) | unreadable("seconds", float("inf")))
         .then(pl.lit("bytes or seconds is no number"))
         .when(~_given("kind").is_in(KINDS) | ~_given("cache").is_in(CACHES))
         .then(pl.lit(f"kind is none of {', '.join(KINDS)}, or cache none of {', '.join(CACHES)}"))
@@ -154,18 +213,26 @@ def _pulls(rows: pl.DataFrame) -> pl.DataFrame:
         "timestamp",
         pl.col("timestamp").alias("until"),
         _given("site").alias("site"),
-        _given("client").alias("client"),
+        *(_given(column).alias(column) for column in ("client", "user", "agent")),
         "registry",
         "repository",
         "tag",
         "digest",
         _given("kind").alias("kind"),
-        fields.count(pl.col("bytes")).alias("bytes"),
+        _bytes().alias("bytes"),
         fields.took(pl.col("seconds")).alias("seconds"),
         _given("cache").alias("cache"),
         pl.lit("ok").alias("status"),
+        pl.concat_list(_given("key")).list.drop_nulls().alias("keys"),
         "offset",
     )
+
+
+def _bytes() -> pl.Expr:
+    """A whole number, or one that a warehouse wrote as a float; null for -1 and a dash."""
+    number = pl.col("bytes").cast(pl.Float64, strict=False)
+    rounded = pl.when(number.is_between(0, _LARGEST)).then(number).cast(pl.Int64)
+    return pl.coalesce(fields.count(pl.col("bytes")), rounded)
 
 
 FORMAT = Events()

@@ -91,14 +91,69 @@ def test_ndjson_has_the_same_keys() -> None:
         ("2026-11-24T13:45:02+05:30", "UTC", datetime(2026, 11, 24, 8, 15, 2, tzinfo=UTC)),
         ("2026-11-24 08:15:02", "UTC", datetime(2026, 11, 24, 8, 15, 2, tzinfo=UTC)),
         ("2026-11-24 13:45:02.5", "Asia/Kolkata", datetime(2026, 11, 24, 8, 15, 2, 500_000, tzinfo=UTC)),
+        ("2026-11-24 08:15:02 UTC", "Asia/Kolkata", datetime(2026, 11, 24, 8, 15, 2, tzinfo=UTC)),
+        ("2026-11-24 13:45:02.5+05", "UTC", datetime(2026, 11, 24, 8, 45, 2, 500_000, tzinfo=UTC)),
+        ("2026-11-24T08:15Z", "Asia/Kolkata", datetime(2026, 11, 24, 8, 15, tzinfo=UTC)),
+        ("2026-11-24 13:45", "Asia/Kolkata", datetime(2026, 11, 24, 8, 15, tzinfo=UTC)),
+        ("2026-11-24", "Asia/Kolkata", datetime(2026, 11, 23, 18, 30, tzinfo=UTC)),
         ("1795508102", "Asia/Kolkata", datetime(2026, 11, 24, 8, 15, 2, tzinfo=UTC)),
+        ("1795508102123", "UTC", datetime(2026, 11, 24, 8, 15, 2, 123_000, tzinfo=UTC)),
+        ("1795508102123456", "UTC", datetime(2026, 11, 24, 8, 15, 2, 123_456, tzinfo=UTC)),
+        ("1795508102123456789", "UTC", datetime(2026, 11, 24, 8, 15, 2, 123_456, tzinfo=UTC)),
+        ("1.795508102123e12", "UTC", datetime(2026, 11, 24, 8, 15, 2, 123_000, tzinfo=UTC)),
         ("1795508102.25", "UTC", datetime(2026, 11, 24, 8, 15, 2, 250_000, tzinfo=UTC)),
     ],
 )
-def test_times_are_iso_or_epoch(written: str, zone: str, expected: datetime) -> None:
-    """A stamp without a zone is in the zone that the source was given."""
+def test_times_are_iso_or_since_1970(written: str, zone: str, expected: datetime) -> None:
+    """What has no zone is in the one that the source was given; the size of a number tells its unit."""
     (pull,) = rows(parse(f"{written},nginx", hints=Hints(timezone=zone)))
     assert pull["timestamp"] == expected
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_spreadsheets_separate_as_they_like(separator: str) -> None:
+    """Commas, semicolons and tabs, with a header and without one."""
+    header, row = "client,timestamp,image,note", "10.0.0.7,2026-11-24T08:15:02Z,nginx:1,x"
+    headed = parse(header.replace(",", separator), row.replace(",", separator))
+    bare = parse("2026-11-24T08:15:02Z,nginx:1,10.0.0.7".replace(",", separator))
+    assert [(pull["client"], pull["tag"]) for pull in rows(headed) + rows(bare)] == [("10.0.0.7", "1")] * 2
+
+
+@pytest.mark.parametrize(
+    ("row", "client"),
+    [
+        ('"a, ""b""",nginx:1,2026-11-24T08:15:02Z', 'a, "b"'),
+        ('"",nginx:1,"2026-11-24T08:15:02Z"', None),
+        (',"nginx:1" , "2026-11-24T08:15:02Z"', None),
+        ('a"b,nginx:1,2026-11-24T08:15:02Z', 'a"b'),
+    ],
+)
+def test_a_quoted_field_may_hold_the_separator(row: str, client: str | None) -> None:
+    """Quotes as RFC 4180 has them, beside rows without any."""
+    parsed = parse("client,image,timestamp", ",nginx:1,2026-11-24T08:15:02Z", row)
+    assert [(pull["client"], pull["tag"]) for pull in rows(parsed)] == [(None, "1"), (client, "1")]
+
+
+def test_a_byte_order_mark_and_carriage_returns_are_no_text() -> None:
+    """As spreadsheets save them, in the first chunk and in the header that later ones know."""
+    first = parse("\ufeffimage;timestamp\r", "nginx:1;2026-11-24T08:15:02Z\r")
+    later = parse("nginx:1;2026-11-24T08:15:02Z\r", hints=Hints(header="\ufeffimage;timestamp\r"))
+    assert [pull["tag"] for pull in rows(first) + rows(later)] == ["1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"), [("1024.0", 1024), ("1e3", 1000), ("-1", None), ("", None), ("-", None)]
+)
+def test_bytes_may_be_written_as_a_float(written: str, expected: int | None) -> None:
+    """As warehouses export a column that holds nulls; -1 and a blank are unknown."""
+    (pull,) = rows(parse(f"2026-11-24T08:15:02Z,nginx,,,{written}"))
+    assert pull["bytes"] == expected
+
+
+def test_a_header_may_name_more_columns() -> None:
+    """User, agent and a native id, which tells two exports of one pull."""
+    (pull,) = rows(parse("key,user,agent,image,timestamp", "k1,ann,docker/27,nginx,2026-11-24T08:15:02Z"))
+    assert (pull["keys"], pull["user"], pull["agent"]) == (["k1"], "ann", "docker/27")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +163,10 @@ def test_times_are_iso_or_epoch(written: str, zone: str, expected: datetime) -> 
         "2026-11-24T08:15:02Z",
         "2026-11-24T08:15:02Z,NOT AN IMAGE",
         "2026-11-24T08:15:02Z,nginx,,,many",
+        "2026-11-24T08:15:02Z,nginx,,,nan",
+        "2026-11-24T08:15:02Z,nginx,,,1e30",
+        "2026-11-24T08:15:02Z,nginx,,,,inf",
+        "1e19,nginx",
         "2026-11-24T08:15:02Z,nginx,,,,,download",
         "2026-11-24T08:15:02Z,nginx,,,,,,maybe",
         "1e300,nginx",

@@ -70,3 +70,47 @@ def test_any_text_comes_back(record: dict[str, str]) -> None:
     """What json.dumps writes is read again."""
     lines = pl.Series([json.dumps(record)])
     assert ndjson.decode(lines, ["a", "n"]).row(0) == (record.get("a"), record.get("n"))
+
+
+NESTED = '{"id":"a","of":{"tag":"1","size":5},"list":[{"n":1},{"n":{"m":"x"}}]}'
+PATHS = {"id": "id", "tag": "of/tag", "size": "of/size"}
+
+
+@pytest.mark.parametrize("around", [0, MANY])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (NESTED, ("a", "1", "5")),
+        ('{"of":"text"}', (None, None, None)),
+        ('{"of":[{"tag":"1"}]}', (None, None, None)),
+        ('{"of":{"tag":["1"]},"id":null}', (None, '["1"]', None)),
+        ("{bad}", (None, None, None)),
+        ("no object", (None, None, None)),
+    ],
+)
+def test_paths_lead_into_objects(line: str, expected: tuple[str | None, ...], around: int) -> None:
+    """A value of another shape is null, few lines and many alike."""
+    lines = [NESTED] * around + [line] + [NESTED] * around
+    found = ndjson.dig(pl.DataFrame({"line": lines}), PATHS)
+    assert found.select(*PATHS).row(around) == expected
+    assert found["line"].to_list() == lines
+
+
+@pytest.mark.parametrize("around", [0, MANY])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (NESTED, [("a", "1"), ("a", '{"m": "x"}')]),
+        ('{"id":"b","list":[]}', [("b", None)]),
+        ('{"id":"b","list":{"n":1}}', [("b", None)]),
+        ('{"id":"b","list":[null,7,{"n":2}]}', [("b", None), ("b", None), ("b", "2")]),
+        ("{bad}", [(None, None)]),
+    ],
+)
+def test_each_element_of_an_array_is_a_row(
+    line: str, expected: list[tuple[str | None, ...]], around: int
+) -> None:
+    """A line without elements keeps its row."""
+    lines = [NESTED] * around + [line]
+    found = ndjson.dig(pl.DataFrame({"line": lines}), {"id": "id", "n": "[]/n"}, each="list")
+    assert found.filter(pl.col("line") == line).select("id", "n").rows()[-len(expected) :] == expected
