@@ -28,7 +28,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "digest": pl.String,  # of the response, where logged
     "media_type": pl.String,
     "key": pl.String,  # the request's native id, where logged
-    "family": pl.String,  # app | access: which line of a request this is (merge_requests)
+    "family": pl.String,  # app | access: which line of a request (merge_requests); event: no logged request
     "offset": pl.Int64,  # of the line's first byte in the decompressed file
 }
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,6 +193,15 @@ def loaded(id: int, find: Callable[[str], int | None]) -> Progress | None:
     if offset is None:
         return None
     return Progress(offset, find(f"file-{id:x}-seen") or 0, find(f"file-{id:x}-check") or 0)
+
+
+@contextmanager
+def kept(lines: Iterable[bytes]) -> Iterator[str]:
+    """The path of a temporary file of `lines`, each with its newline."""
+    with tempfile.NamedTemporaryFile(prefix="prewarm-") as copy:
+        copy.writelines(lines)
+        copy.flush()
+        yield copy.name
 
 
 @contextmanager

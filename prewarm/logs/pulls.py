@@ -109,9 +109,10 @@ def _relevant(accesses: pl.DataFrame) -> pl.DataFrame:
     missing = [
         pl.lit(None, pl.String).alias(name) for name in ("site", "source") if name not in accesses.columns
     ]
+    untold = pl.col("method").is_null() & (pl.col("family") == "event")
     return accesses.with_columns(missing).filter(
         pl.col("object").is_in(["manifest", "blob"]),
-        pl.col("method").is_in(["GET", "HEAD"]),
+        pl.col("method").is_in(["GET", "HEAD"]) | untold,
         pl.col("repository").is_not_null(),
         pl.col("timestamp").is_not_null(),
         ~pl.col("agent").str.starts_with(OWN_AGENT).fill_null(False),
@@ -277,6 +278,7 @@ def _aggregate(rows: pl.DataFrame) -> pl.DataFrame:
     marked = rows.with_columns(
         first=first,
         body=manifest & (pl.col("method") == "GET") & (pl.col("status") != 304),
+        untold=manifest & pl.col("method").is_null(),
         began=pl.when(manifest).then("timestamp"),
         began_asked=pl.when(manifest).then("asked"),
         again=pl.when("whole").then("manifest_at"),
@@ -290,7 +292,7 @@ def _aggregate(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col(*shared, "session_until", "session_offset").first(),
         pl.col(*times).min(),
         pl.col("done").max(),
-        pl.col("layer", "body", "unsized").any(),
+        pl.col("layer", "body", "untold", "unsized").any(),
         blob.any().alias("blob"),
         pl.col("first").sum().alias("blobs"),
         pl.col("sized").sum().alias("bytes"),
@@ -316,6 +318,8 @@ def _facts() -> list[pl.Expr]:
         pl.col("session_offset").alias("offset"),
         pl.when("layer")
         .then(pl.lit("layers"))
+        .when("untold")  # the source does not tell GET from HEAD
+        .then(None)
         .when(pl.col("body") | pl.col("blob"))
         .then(pl.lit("manifest"))
         .otherwise(pl.lit("check"))

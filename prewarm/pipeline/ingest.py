@@ -21,7 +21,7 @@ from typing import Any
 from prewarm import compute
 from prewarm.errors import UnreadableInput
 from prewarm.lake import Lake
-from prewarm.logs import files, pulls, streams
+from prewarm.logs import documents, files, pulls, streams
 from prewarm.logs.files import Source
 from prewarm.logs.formats import Format
 from prewarm.pipeline.reading import PACE, Cursor, Log, Pace, Read, check_rewrites, look
@@ -132,7 +132,7 @@ def _open_files(source: Source, result: IngestResult, stack: ExitStack) -> list[
     likely: Format | None = None
     for pattern in source.paths:
         for shown in files.expand(pattern):
-            path = _rereadable(shown, stack)
+            path = _as_lines(_rereadable(shown, stack), stack, result.warnings.append)
             if os.path.realpath(path) in opened:
                 continue
             try:
@@ -155,6 +155,17 @@ def _rereadable(path: str, stack: ExitStack) -> str:
     if Path(path).is_fifo():
         return stack.enter_context(files.spooled(stack.enter_context(Path(path).open("rb"))))
     return path
+
+
+def _as_lines(path: str, stack: ExitStack, warn: streams.Warn) -> str:
+    """`path`, or a copy with one record a line when it is a JSON document."""
+    try:
+        head = streams.head(path, documents.SAMPLE)
+    except UnreadableInput:  # `look` tells
+        return path
+    if not documents.is_document(head):
+        return path
+    return stack.enter_context(files.kept(documents.unroll(streams.blocks(path, warn=warn))))
 
 
 def _is_empty(path: str) -> bool:

@@ -233,7 +233,8 @@ class Settlement:
         borders = {c.number: _place(c.number, c.border) for c in self.cursors if c.border is not None}
         number = (pl.col("offset") // (1 << FILE_BITS)).cast(pl.Int64)
         border = number.replace_strict(borders, default=None, return_dtype=pl.Int64)
-        counts = requests.filter(pl.col("offset") >= border).group_by(number.alias("number")).len()
+        logged = pl.col("family").ne_missing("event") & (pl.col("offset") >= border)
+        counts = requests.filter(logged).group_by(number.alias("number")).len()
         for file, count in counts.iter_rows():
             self.accesses[file] = self.accesses.get(file, 0) + count
 

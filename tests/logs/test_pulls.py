@@ -23,7 +23,7 @@ def digest(name: str) -> str:
     return "sha256:" + name.encode().hex().rjust(64, "0")
 
 
-def ask(method: str, reference: str, at: float, **fields: Any) -> dict[str, Any]:
+def ask(method: str | None, reference: str, at: float, **fields: Any) -> dict[str, Any]:
     """One access of a containerd node for a manifest of `acme/api`, `at` seconds after the start."""
     return {
         "timestamp": START + timedelta(seconds=at),
@@ -128,6 +128,13 @@ def test_a_manifest_without_layers_is_a_manifest_pull() -> None:
     """A warm podman reads tag, platform and config again; the config is no layer."""
     found = pull([ask("GET", "2.1", 0), ask("GET", digest("platform"), 1), blob("config", 2, CONFIG)])
     assert columns(found, "kind", "blobs", "digest") == [("manifest", 1, None)]
+
+
+def test_manifest_fetches_of_an_unknown_method_are_of_an_unknown_kind() -> None:
+    """An audit log that does not tell GET from HEAD says so; a layer of the session shows more."""
+    untold = [ask(None, name, 0, family="event") for name in ("1.0", digest("platform"))]
+    assert columns(pull(untold), "tag", "kind") == [("1.0", None)]
+    assert columns(pull([*untold, blob("base", 1)]), "tag", "kind") == [("1.0", "layers")]
 
 
 def test_blobs_before_the_tag_join_the_first_tag() -> None:

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from prewarm.errors import UnknownFormat, UnreadableInput
-from prewarm.logs.formats import detect
+from prewarm.logs.formats import Hints, Parsed, combined, detect, fitting, share
 
 ACCESS = '10.0.0.7 - - [24/Nov/2026:08:15:02 +0000] "GET /v2/ HTTP/1.1" 401 87 "" "skopeo/1.9.3"'
 APP = 'time="2026-11-24T08:15:02Z" level=info msg="response completed" go.version=go1.27 http.request.id=1'
@@ -54,3 +54,30 @@ def test_known_lines_that_cannot_be_used_say_why(line: str, reason: str) -> None
     """The reason teaches how to log the time."""
     with pytest.raises(UnreadableInput, match=reason):
         detect(pl.Series([line] * 3))
+
+
+class _Narrow:
+    """A format that fits some of the lines that the combined one fits."""
+
+    name, summary, tells, finished_pulls = "narrow", "", frozenset[str](), False
+
+    def sniff(self, lines: pl.Series) -> float:
+        return share(lines.str.contains("skopeo"))
+
+    def refuse(self, lines: pl.Series) -> str | None:
+        return None
+
+    def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
+        return Parsed()
+
+
+@pytest.mark.parametrize(("others", "name"), [(0, "narrow"), (4, "narrow"), (9, "combined")])
+def test_the_more_specific_of_two_that_fit_wins(others: int, name: str) -> None:
+    """Unless it leaves more than half of the lines to the other."""
+    lines = pl.Series([ACCESS] * 5 + [ACCESS.replace("skopeo", "crane")] * others)
+    assert fitting(lines, [combined.FORMAT, _Narrow()]).format.name == name
+
+
+def test_a_long_start_up_hides_no_format() -> None:
+    """The first lines are looked at first, not only."""
+    assert detect(pl.Series(["starting up"] * 600 + [ACCESS] * 400)).name == "combined"
