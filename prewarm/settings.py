@@ -313,6 +313,11 @@ class Settings(BaseSettings):
         site = self.declared_sites().get(self.cache(section.cache).site or "", self.default_site())
         return when, site
 
+    def serving(self, host: str | None = None, port: int | None = None) -> Settings:
+        """These settings, with the address that the service binds where one is given."""
+        given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
+        return self.model_copy(update={"service": self.service.model_copy(update=given)})
+
     def endpoints(self) -> list[Endpoint]:
         """The registries that may be contacted."""
         from prewarm.warming.registry import Endpoint

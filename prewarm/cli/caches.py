@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,16 +19,12 @@ if TYPE_CHECKING:
 @click.argument("name", required=False)
 @options.common
 def caches(
+    settings: Settings,
+    as_json: bool,
     action: str | None,
     name: str | None,
-    lake: str | None,
-    config: Path | None,
-    timezone: str | None,
-    assignments: tuple[str, ...],
-    as_json: bool,
 ) -> int:
     """List the configured caches, or check one: `prewarm caches check office`."""
-    settings = options.load(config, assignments, lake=lake, timezone=timezone)
     if action:
         return _check(settings, [name] if name else sorted(settings.caches), as_json)
     rows = [
@@ -83,7 +78,7 @@ def _check(settings: Settings, names: list[str], as_json: bool) -> int:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def formats(as_json: bool) -> None:
     """List the log formats that can be read, and what each can tell."""
     found = [plugins.load(plugins.FORMATS, name) for name in plugins.names(plugins.FORMATS)]
@@ -98,7 +93,7 @@ def formats(as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def models(as_json: bool) -> None:
     """List the forecasters that --model takes."""
     found = {"auto": "profile, until a scorecard on your own data says otherwise"}

@@ -10,21 +10,16 @@ from prewarm.cli import options, output
 
 
 @click.command()
-@options.common
-def demo(
-    lake: str | None,
-    config: Path | None,
-    timezone: str | None,
-    assignments: tuple[str, ...],
-    as_json: bool,
-) -> None:
+@click.option("--lake", type=click.Path(path_type=Path), help="Folder to work in and keep [a temporary one].")
+@options.as_json
+def demo(lake: Path | None, as_json: bool) -> None:
     """Tell the whole story on a synthetic office: log, ranking, plan, warmed images, and the rivals.
 
     The top ten goes to stdout, one image a line with its expected pulls; the story to stderr.
     """
     from prewarm.demo import story
 
-    told = story.tell(output.console(stderr=True), lake=Path(lake) if lake else None)
+    told = story.tell(output.console(stderr=True), lake=lake)
     if as_json:
         output.print_json(told)
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,22 +27,18 @@ OBJECTIVES = click.Choice(["pulls", "any-pull", "bytes"])
 @click.option("--level", default="90", show_default=True, metavar="80,90", help="Percents of the intervals.")
 @options.common
 def forecast(
+    settings: Settings,
+    as_json: bool,
     at: datetime | None,
     hours: int,
     site: str | None,
     model: str,
     level: str,
-    lake: str | None,
-    config: Path | None,
-    timezone: str | None,
-    assignments: tuple[str, ...],
-    as_json: bool,
 ) -> None:
     """Forecast pulls per image and hour, and keep the forecast in the lake."""
     from prewarm.lake import Lake
     from prewarm.pipeline.forecast import forecast as predict
 
-    settings = options.load(config, assignments, lake=lake, timezone=timezone)
     result = predict(
         Lake.open(settings.lake),
         settings.declared_sites(),
@@ -94,6 +89,8 @@ def _show_forecast(result: ForecastResult) -> None:
 @click.option("--explain", metavar="IMAGE", help="Show how this image comes to its number.")
 @options.common
 def rank(
+    settings: Settings,
+    as_json: bool,
     moments: tuple[datetime, ...],
     day: date | None,
     hours: int,
@@ -102,11 +99,6 @@ def rank(
     objective: str,
     model: str,
     explain: str | None,
-    lake: str | None,
-    config: Path | None,
-    timezone: str | None,
-    assignments: tuple[str, ...],
-    as_json: bool,
 ) -> None:
     """Rank the images of an hour, a window or a day by expected pulls."""
     from prewarm.lake import Lake
@@ -114,7 +106,6 @@ def rank(
 
     if day and (moments or explain or hours != 1):
         raise click.UsageError("--day ranks all 24 hours of a day; leave out --at, --hours and --explain")
-    settings = options.load(config, assignments, lake=lake, timezone=timezone)
     stored, sites, asked = Lake.open(settings.lake), settings.declared_sites(), _asked(settings)
     at = [_moment(settings, site, moment) for moment in moments or (None,)]
     if explain:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
 )
 @options.common
 def ingest(
+    settings: Settings,
+    as_json: bool,
     paths: tuple[str, ...],
     log_format: str | None,
     source: str | None,
@@ -50,18 +51,12 @@ def ingest(
     registry: str | None,
     follow: bool,
     interval: float,
-    lake: str | None,
-    config: Path | None,
-    timezone: str | None,
-    assignments: tuple[str, ...],
-    as_json: bool,
 ) -> None:
     """Read logs into the lake, exactly once.
 
     PATH is a file, a folder, a glob or - for stdin; compressed files are read as they are. Without
     PATH every source of the settings is read. What was read before is not read again.
     """
-    settings = options.load(config, assignments, lake=lake, timezone=timezone)
     chosen = _sources(settings, paths, source, site, registry, log_format)
     for result in _passes(settings, chosen, follow, interval):
         for warning in result.warnings:
@@ -157,23 +152,19 @@ def _prefixed(prefix: str, counts: dict[str, int]) -> dict[str, int]:
 )
 @options.common
 def pulls(
+    settings: Settings,
+    as_json: bool,
     since: datetime | None,
     until: datetime | None,
     site: str | None,
     image: str | None,
     kind: str | None,
     form: str,
-    lake: str | None,
-    config: Path | None,
-    timezone: str | None,
-    assignments: tuple[str, ...],
-    as_json: bool,
 ) -> None:
     """Export pulls. Uses of images that were already there are listed only with --kind local."""
     from prewarm.lake import Lake
     from prewarm.pipeline.pulls import export
 
-    settings = options.load(config, assignments, lake=lake, timezone=timezone)
     zone = settings.zone(site)
     frame = export(
         Lake.open(settings.lake),
@@ -182,6 +173,7 @@ def pulls(
         site=site,
         image=image,
         kind=kind,
+        declared=settings.sites,
     )
     write = {"table": _as_table, "csv": _as_csv, "ndjson": _as_ndjson, "parquet": _as_parquet}
     (_as_json if as_json else write[form])(frame)

@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,11 +17,29 @@ if TYPE_CHECKING:
     from prewarm.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
-def common(command: F) -> F:
-    """`--json` and the shared flags, on every verb."""
-    return shared(click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command))
+def common(command: Callable[..., T]) -> Callable[..., T]:
+    """`--json` and the shared flags: the verb gets `as_json`, and `settings` made of the others."""
+
+    @wraps(command)
+    def verb(
+        *,
+        lake: str | None,
+        config: Path | None,
+        timezone: str | None,
+        assignments: tuple[str, ...],
+        **own: Any,
+    ) -> T:
+        return command(settings=load(config, assignments, lake=lake, timezone=timezone), **own)
+
+    return shared(as_json(verb))
+
+
+def as_json(command: F) -> F:
+    """`--json`, on every verb."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
 
 def shared(command: F) -> F:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -55,16 +54,12 @@ def wanted(command: F) -> F:
 @wanted
 @options.common
 def plan(
-    cache: str,
-    lake: str | None,
-    config: Path | None,
-    timezone: str | None,
-    assignments: tuple[str, ...],
+    settings: Settings,
     as_json: bool,
+    cache: str,
     **asked: Any,
 ) -> None:
     """Plan what a cache should hold, without warming anything: the dry run."""
-    settings = options.load(config, assignments, lake=lake, timezone=timezone)
     planned = _plan(settings, cache, _request(settings, cache, **asked))
     _warn(planned.warnings)
     if as_json:
@@ -81,21 +76,17 @@ def plan(
 @wanted
 @options.common
 def run(
+    settings: Settings,
+    as_json: bool,
     cache: str | None,
     plan_name: str | None,
     schedule: str | None,
     dry_run: bool,
-    lake: str | None,
-    config: Path | None,
-    timezone: str | None,
-    assignments: tuple[str, ...],
-    as_json: bool,
     **asked: Any,
 ) -> int:
     """Warm a cache: execute a plan. Exit 3 when some images failed; each outcome says why."""
     if sum(given is not None for given in (cache, plan_name, schedule)) != 1:
         raise click.UsageError("say what to run with one of --cache NAME, --plan FILE|ID, --schedule NAME")
-    settings = options.load(config, assignments, lake=lake, timezone=timezone)
     work = _work(settings, cache, plan_name, schedule, asked)
     if dry_run:
         return _show_dry(settings, work, as_json)

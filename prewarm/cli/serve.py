@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from prewarm.cli import options
+
+if TYPE_CHECKING:
+    from prewarm.settings import Settings
 
 
 @click.command()
@@ -15,18 +18,8 @@ from prewarm.cli import options
     "--port", type=click.IntRange(0, 65535), metavar="PORT", help="Port to bind [8080]; 0 takes a free one."
 )
 @options.common
-def serve(
-    host: str | None,
-    port: int | None,
-    lake: str | None,
-    config: Path | None,
-    timezone: str | None,
-    assignments: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Serve the ranking over REST: /v1/rankings, /livez, /readyz, /docs."""
-    service = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
-    settings = options.load(config, assignments, lake=lake, timezone=timezone, service=service or None)
+def serve(settings: Settings, as_json: bool, host: str | None, port: int | None) -> None:
+    """Serve rankings, forecasts and demand over REST, with a page to look at."""
     from prewarm.service import serve as serve_forever
 
-    serve_forever(settings)
+    serve_forever(settings.serving(host, port))

@@ -167,6 +167,28 @@ def test_a_refusal_is_one_line_and_writes_nothing(
     assert not (tmp_path / "lake").exists()
 
 
+@pytest.mark.parametrize("verb", ["pulls", "rank", "forecast"])
+def test_a_site_that_nobody_knows_is_refused(prewarm: Prewarm, log: Path, verb: str) -> None:
+    """One line with the nearest known site, instead of an empty answer."""
+    prewarm("ingest", str(log), "--site", "boise")
+
+    ran = prewarm(verb, "--site", "boize")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "prewarm: no site called 'boize'; did you mean 'boise'? known: boise\n"
+
+
+def test_a_plan_for_a_site_that_nobody_knows_is_refused(prewarm: Prewarm, tmp_path: Path, log: Path) -> None:
+    """A cache whose site is misspelt would be warmed with nothing."""
+    prewarm("ingest", str(log), "--site", "boise")
+    (tmp_path / "prewarm.toml").write_text('[caches.edge]\ndriver = "layout"\npath = "oci"\nsite = "boize"\n')
+
+    ran = prewarm("plan", "--cache", "edge", "--at", MONDAY_AT_EIGHT)
+
+    assert (ran.code, ran.out) == (1, "")
+    assert "did you mean 'boise'?" in ran.err
+
+
 def test_shared_flags_may_stand_before_the_verb(prewarm: Prewarm, tmp_path: Path, log: Path) -> None:
     """`prewarm --lake L ingest` is `prewarm ingest --lake L`; the verb's own word wins."""
     assert prewarm("--lake", "here", "ingest", str(log)).code == 0

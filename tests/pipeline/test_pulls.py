@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from prewarm.errors import InvalidReference
+from prewarm.errors import InvalidReference, UnknownName
 from prewarm.lake import Lake
 from prewarm.pipeline.pulls import COLUMNS, export
 
@@ -103,3 +103,10 @@ def test_a_text_that_is_no_reference_is_refused(lake: Lake) -> None:
 def test_an_empty_lake_exports_no_rows(tmp_path: Path) -> None:
     """The columns are there all the same."""
     assert tuple(export(Lake.open(tmp_path / "lake")).columns) == COLUMNS
+
+
+def test_a_site_that_nobody_knows_is_refused(lake: Lake) -> None:
+    """An empty answer would hide the typo; a declared site may still be silent."""
+    with pytest.raises(UnknownName, match=r"did you mean 'boise'\? known: berlin, boise"):
+        export(lake, site="boize")
+    assert export(lake, site="mumbai", declared={"mumbai"}).is_empty()

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-settings.register_profile("logs", deadline=None, max_examples=40)
-settings.load_profile("logs")
+settings.register_profile("steady", deadline=None, max_examples=40)
+settings.load_profile("steady")
