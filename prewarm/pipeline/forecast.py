@@ -144,7 +144,7 @@ def forecast(
         cutoffs={each.history.grid.site.name: each.cutoff for each in found},
         model=found[0].model.name,
         rows=pl.concat(rows),
-        warnings=(*warnings, *_clock_warnings(found, sites, default)),
+        warnings=(*warnings, *clock_warnings(found, sites, default)),
     )
 
 
@@ -186,12 +186,12 @@ def rank(
             (warnings if extent.first < max(at) else unborn).append(str(error))
     if not all(expected.values()):
         raise NotEnoughHistory((*warnings, *unborn)[0])
-    sizes = _largest(each.history.sizes for each in found)
+    sizes = largest(each.history.sizes for each in found)
     answers = tuple(
         Answer(moment.astimezone(UTC), tuple(ranking.rank(_one(expected[moment]), sizes, objective, top)))
         for moment in at
     )
-    warnings += _clock_warnings(found, sites, default)
+    warnings += clock_warnings(found, sites, default)
     warnings += _size_warnings(answers) if objective == "bytes" else []
     return RankResult(
         hours=hours,
@@ -330,7 +330,7 @@ def _one(parts: Sequence[Expected]) -> Expected:
     return parts[0] if len(parts) == 1 else ranking.together(parts)
 
 
-def _largest(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def largest(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """What any site knows of the images' sizes; the largest where they disagree."""
     merged: dict[str, int] = {}
     for known in sizes:
@@ -354,7 +354,7 @@ def _young_warnings(place: Site, asked: Iterable[tuple[datetime, datetime]]) -> 
     ][:1]
 
 
-def _clock_warnings(found: Iterable[Outlook], sites: Mapping[str, Site], default: Site | None) -> list[str]:
+def clock_warnings(found: Iterable[Outlook], sites: Mapping[str, Site], default: Site | None) -> list[str]:
     """A word on sites that live by UTC only because nobody said otherwise."""
     if default is not None and default.timezone != "UTC":
         return []
