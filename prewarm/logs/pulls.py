@@ -3,16 +3,15 @@
     accesses ─merge_requests─▶ requests ─sessions─▶ requests with a session ─collapse─▶ pulls
 
 Every step is a function of the set of rows: their order does not matter, nor does how the stream was
-cut, as long as whole sessions are seen. Columns `site` and `source` are optional in accesses.
+cut, as long as whole sessions are seen (`logs.sessions`).
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import polars as pl
 
 from prewarm.logs.accesses import TIMESTAMP, is_digest, merge_requests
+from prewarm.logs.sessions import GAP, canonical, sessions
 
 __all__ = [
     "GAP",
@@ -50,12 +49,13 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "offset": pl.Int64,  # of the first line of its session in its file
 }
 
-GAP = timedelta(seconds=60)
-OWN_AGENT = "prewarm/"  # what we warm is never demand
 LAYER_BYTES = 64 * 1024  # without a catalogue, smaller blobs are taken for configs
-DEFAULT_REGISTRY = "docker.io"
 
-_WHO = ("site", "source", "client", "user", "family_of_agent", "registry", "repository")
+_SHARED = (  # by the requests of a session
+    *map(pl.col, ("site", "source", "client", "user", "agent", "registry", "repository")),
+    pl.col("session_until").alias("until"),
+    pl.col("session_offset").alias("offset"),
+)
 _BODY = (200, 203, 206)
 _REDIRECT = (301, 302, 303, 307, 308)
 _SERVED = (*_BODY, 304, *_REDIRECT)
@@ -71,80 +71,6 @@ def conform(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-# --- sessions ---------------------------------------------------------------------------------
-
-
-def sessions(accesses: pl.DataFrame, gap: timedelta = GAP) -> pl.DataFrame:
-    """The accesses that can make pulls, each with its session.
-
-    Kept are GETs and HEADs of manifests and blobs of a repository, except our own. Registry and
-    repository become canonical (`docker.io` where none was logged, `library/` there). Added are
-    `session` (UInt32, dense), `session_until`, `session_offset` (the offset of its first line),
-    `turn` (UInt32: the order of the rows, by session and time), and when the request was `asked`
-    and `done`, since one log stamps the start and another the end.
-
-    A session holds what one client (site, source, client, user, first word of the agent) asks of
-    one repository with no idle gap longer than `gap`.
-    """
-    requests = _with_times(_canonical(_relevant(accesses)))
-    who = pl.struct(_WHO).hash().alias("_who")  # a 64-bit hash: 10^6 clients collide once in 10^7 logs
-    tie = pl.struct("method", "reference", "status", "bytes").hash().alias("_tie")
-    ordered = requests.with_columns(who, tie).sort("_who", "asked", "offset", "_tie")
-    idle = pl.col("asked") - pl.col("done").cum_max().over("_who").shift(1)
-    starts = (pl.col("_who") != pl.col("_who").shift(1)) | (idle > gap)
-    return (
-        ordered.with_columns(
-            (starts.fill_null(True).cum_sum() - 1).cast(pl.UInt32).alias("session"),
-            pl.int_range(pl.len(), dtype=pl.UInt32).alias("turn"),
-        )
-        .with_columns(
-            pl.col("done").max().over("session").alias("session_until"),
-            pl.col("offset").min().over("session").alias("session_offset"),
-        )
-        .drop("_who", "_tie", "family_of_agent")
-    )
-
-
-def _relevant(accesses: pl.DataFrame) -> pl.DataFrame:
-    missing = [
-        pl.lit(None, pl.String).alias(name) for name in ("site", "source") if name not in accesses.columns
-    ]
-    untold = pl.col("method").is_null() & (pl.col("family") == "event")
-    return accesses.with_columns(missing).filter(
-        pl.col("object").is_in(["manifest", "blob"]),
-        pl.col("method").is_in(["GET", "HEAD"]) | untold,
-        pl.col("repository").is_not_null(),
-        pl.col("timestamp").is_not_null(),
-        ~pl.col("agent").str.starts_with(OWN_AGENT).fill_null(False),
-    )
-
-
-def _canonical(accesses: pl.DataFrame) -> pl.DataFrame:
-    registry = pl.col("registry").fill_null(DEFAULT_REGISTRY).replace("index.docker.io", DEFAULT_REGISTRY)
-    official = (registry == DEFAULT_REGISTRY) & ~pl.col("repository").str.contains("/", literal=True)
-    family = (
-        pl.col("agent").str.splitn("/", 2).struct.field("field_0").str.splitn(" ", 2).struct.field("field_0")
-    )
-    return accesses.with_columns(
-        registry,
-        pl.when(official).then("library/" + pl.col("repository")).otherwise("repository").alias("repository"),
-        family.alias("family_of_agent"),
-    )
-
-
-def _with_times(accesses: pl.DataFrame) -> pl.DataFrame:
-    """When each request began and ended: application logs stamp the end, access logs the start."""
-    took = pl.duration(microseconds=(pl.col("seconds").fill_null(0) * 1e6).cast(pl.Int64))
-    at_end = pl.col("family") == "app"
-    return accesses.with_columns(
-        pl.when(at_end).then(pl.col("timestamp") - took).otherwise("timestamp").alias("asked"),
-        pl.when(at_end).then("timestamp").otherwise(pl.col("timestamp") + took).alias("done"),
-    )
-
-
-# --- collapse ---------------------------------------------------------------------------------
-
-
 def collapse(requests: pl.DataFrame) -> pl.DataFrame:
     """One row a pull, of SCHEMA, from what `sessions` gave.
 
@@ -157,24 +83,28 @@ def collapse(requests: pl.DataFrame) -> pl.DataFrame:
     ordered = requests if requests["turn"].is_sorted() else requests.sort("turn")
     labelled = _label(ordered)
     served = _name_tags(labelled.filter("served"))
-    pulls = _aggregate(_number(_weigh(_name_digests(served))))
+    pulls = _aggregate(_number(_weigh(served)))
+    told = pulls.join(_digests(served), on="group", how="left").hstack(ordered[pulls["row"]].select(_SHARED))
     missed = labelled.filter("missed").join(
         served, left_on=["session", "reference"], right_on=["session", "tag"], how="anti"
     )
-    return pl.concat([conform(pulls), conform(_missed(missed))]).sort(
+    return pl.concat([conform(told), conform(_missed(ordered[missed["row"]]))]).sort(
         "timestamp", "site", "source", "client", "agent", "registry", "repository", "tag", "digest", "offset"
     )
 
 
 def _label(requests: pl.DataFrame) -> pl.DataFrame:
-    """Mark what was served, what was missed and what is a tag."""
+    """What collapsing needs of each request: what was served, what was missed and what is a tag."""
     manifest = pl.col("object") == "manifest"
     ok = pl.col("status").is_in(_SERVED)
     unlogged = pl.col("status").is_null() & (
         pl.col("method") == "HEAD"
     )  # Distribution 3.0.0 with authorization
     tag = manifest & ~is_digest(pl.col("reference"))
-    return requests.with_columns(
+    return requests.select(
+        *("session", "reference", "status", "bytes", "timestamp", "asked", "done"),
+        *("seconds", "cache", "digest", "media_type", "key", "method"),
+        row=pl.int_range(pl.len(), dtype=pl.UInt32),
         manifest=manifest,
         tagged=tag,
         served=pl.when(manifest)
@@ -202,41 +132,60 @@ def _name_tags(served: pl.DataFrame) -> pl.DataFrame:
     return named.filter(~_is_artifact(pl.col("tag"))).with_columns(group=pl.struct("session", "tag").hash())
 
 
-def _name_digests(served: pl.DataFrame) -> pl.DataFrame:
-    """`digest` of each group: as logged with its tag, else the first one asked for after a HEAD of the tag.
+def _digests(served: pl.DataFrame) -> pl.DataFrame:
+    """`digest` of a `group`: as logged with its tag, else the first one asked for after a HEAD of the tag.
 
     After a GET of the tag the next digest is a platform's manifest, so nothing is known. Without a
     tag it is the first digest asked for.
     """
-    manifests = served.filter("manifest")
-    headed = (pl.col("tagged") & (pl.col("method") == "HEAD")).shift(1).over("group")
+    told = served.select("group", "manifest", "tagged", "tag", "method", "reference", "digest")
+    manifests = told.filter("manifest").sort("group", maintain_order=True)
+    headed = (pl.col("tagged") & (pl.col("method") == "HEAD")).shift(1) & ~_begins("group")
     follows = ~pl.col("tagged") & (headed | pl.col("tag").is_null())
     named = manifests.select(
         "group", digest=pl.when("tagged").then("digest").when(follows).then("reference")
     ).filter(pl.col("digest").is_not_null())
-    first = named.unique("group", keep="first", maintain_order=True)
-    return served.drop("digest").join(first, on="group", how="left", maintain_order="left")
+    return named.filter(_begins("group"))
+
+
+def _begins(name: str) -> pl.Expr:
+    """Whether a row of sorted ones is the first of its kind."""
+    return (pl.col(name) != pl.col(name).shift(1)).fill_null(True)
 
 
 def _weigh(served: pl.DataFrame) -> pl.DataFrame:
-    """`layer`: whether a blob is one; `size`: its bytes as far as logged; `whole`: fetched in one piece."""
+    """`layer`: whether a blob is one; `size`: its bytes as far as logged; `whole`: fetched in one piece.
+
+    `again`: whether its session asked for it more than once, as few do.
+    """
     blob = ~pl.col("manifest")
     logged = pl.when(blob & pl.col("status").is_in(_BODY) & (pl.col("bytes") > 0)).then("bytes")
+    what = pl.struct("session", "reference")
+    weighed = served.with_columns(size=logged, again=what.hash().is_duplicated())
+    again = weighed["again"].arg_true()
+    most = weighed[again].select("size", what=what.hash()).select(pl.col("size").max().over("what"))["size"]
+    return (
+        weighed.with_columns(weighed["size"].scatter(again, most))
+        .with_columns(layer=blob & _is_layer())
+        .with_columns(whole=pl.col("layer") & _is_whole())
+    )
+
+
+def _is_layer() -> pl.Expr:
+    """Whether a blob is a layer rather than a config."""
     media = pl.col("media_type")
-    layer = (
+    return (
         pl.when(media.str.contains_any(["layer", "rootfs"]))
         .then(True)
         .when(media.str.contains_any(["config", "container.image"]))
         .then(False)
         .otherwise(pl.col("size").is_null() | (pl.col("size") >= LAYER_BYTES))
     )
-    whole = (pl.col("status") == 200) & (pl.col("bytes").is_null() | (pl.col("bytes") >= pl.col("size")))
-    return (
-        served.with_columns(blob=pl.struct("session", "reference").hash())
-        .with_columns(size=logged.max().over("blob"))
-        .with_columns(layer=blob & layer)
-        .with_columns(whole=pl.col("layer") & whole.fill_null(False))
-    )
+
+
+def _is_whole() -> pl.Expr:
+    all_of_it = pl.col("bytes").is_null() | (pl.col("bytes") >= pl.col("size"))
+    return ((pl.col("status") == 200) & all_of_it).fill_null(False)
 
 
 def _number(served: pl.DataFrame) -> pl.DataFrame:
@@ -245,17 +194,16 @@ def _number(served: pl.DataFrame) -> pl.DataFrame:
     The k-th time that a layer is fetched whole belongs to the k-th pull, which also tells clients
     apart whose requests interleave. A manifest belongs to the pull whose layers follow it.
     """
-    items = served.with_columns(item=pl.struct("group", "reference").hash())
-    whole = items.filter("whole").select("group", "item")
-    repeated = pl.col("group").is_in(whole.filter(pl.col("item").is_duplicated())["group"].unique().implode())
-    once = items.filter(~repeated).with_columns(
+    fetched = served.filter(pl.col("again") & pl.col("whole")).select("group", "reference")
+    repeated = pl.col("group").is_in(fetched.filter(fetched.is_duplicated())["group"].unique().implode())
+    once = served.filter(~repeated).with_columns(
         nth=pl.lit(1, pl.UInt32), manifest_at=pl.col("timestamp"), manifest_asked=pl.col("asked")
     )
-    return pl.concat([once, _number_repeated(items.filter(repeated))])
+    return pl.concat([once, _number_repeated(served.filter(repeated))])
 
 
 def _number_repeated(items: pl.DataFrame) -> pl.DataFrame:
-    counted = items.with_columns(
+    counted = items.with_columns(item=pl.struct("group", "reference").hash()).with_columns(
         nth=pl.when("whole").then(pl.col("whole").cast(pl.UInt32).cum_sum().over("item"))
     )
     read_again = pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).over("item")  # a config, a range
@@ -268,45 +216,56 @@ def _number_repeated(items: pl.DataFrame) -> pl.DataFrame:
         nth=pl.when(manifest).then(follows).otherwise(pl.coalesce("nth", other)),
         manifest_at=pl.when(begins).then("timestamp").forward_fill().over("group"),
         manifest_asked=pl.when(begins).then("asked").forward_fill().over("group"),
-    )
+    ).drop("item")
 
 
 def _aggregate(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row for each pull of each group that holds a manifest."""
+    """One row for each pull of each group that holds a manifest; `row`: one of its requests."""
     manifest, blob = pl.col("manifest"), ~pl.col("manifest")
-    first = blob & pl.struct("item", "nth").is_first_distinct()
-    marked = rows.with_columns(
-        first=first,
+    marked = rows.with_columns(first=_first_of_each_blob(rows)).with_columns(
+        blob=blob,
         body=manifest & (pl.col("method") == "GET") & (pl.col("status") != 304),
         untold=manifest & pl.col("method").is_null(),
         began=pl.when(manifest).then("timestamp"),
         began_asked=pl.when(manifest).then("asked"),
         again=pl.when("whole").then("manifest_at"),
         again_asked=pl.when("whole").then("manifest_asked"),
-        sized=pl.when(first).then("size"),
-        unsized=first & pl.col("size").is_null(),
+        sized=pl.when("first").then("size"),
+        unsized=pl.col("first") & pl.col("size").is_null(),
     )
-    shared = ("site", "source", "client", "user", "agent", "registry", "repository", "tag", "digest")
-    times = ("began", "began_asked", "again", "again_asked")
     grouped = marked.group_by("group", "nth").agg(
-        pl.col(*shared, "session_until", "session_offset").first(),
-        pl.col(*times).min(),
+        pl.col("row", "tag").first(),
+        pl.col("began", "began_asked", "again", "again_asked").min(),
         pl.col("done").max(),
-        pl.col("layer", "body", "untold", "unsized").any(),
-        blob.any().alias("blob"),
+        pl.col("layer", "body", "untold", "blob", "unsized").any(),
         pl.col("first").sum().alias("blobs"),
         pl.col("sized").sum().alias("bytes"),
-        pl.col("seconds").is_not_null().any().alias("timed"),
-        (pl.col("cache") == "miss").any().alias("cold"),
-        (pl.col("cache") == "hit").any().alias("warm"),
-        *_keys(marked),
+        *_rare(marked),
     )
     return grouped.filter(pl.col("began").is_not_null().any().over("group")).with_columns(*_facts())
 
 
-def _keys(rows: pl.DataFrame) -> list[pl.Expr]:
-    logged = rows["key"].null_count() < rows.height  # a list for each pull is worth its cost only then
-    return [pl.col("key").drop_nulls().unique().sort().alias("keys")] if logged else []
+def _first_of_each_blob(rows: pl.DataFrame) -> pl.Series:
+    first = ~rows["manifest"]
+    again = rows["again"].arg_true()
+    distinct = rows[again].select(pl.struct("group", "reference", "nth").is_first_distinct())
+    return first.scatter(again, first.gather(again) & distinct.to_series())
+
+
+def _rare(rows: pl.DataFrame) -> list[pl.Expr]:
+    """What few logs tell: a column for each pull is worth its cost only there."""
+    wanted = {
+        "seconds": [pl.col("seconds").is_not_null().any().alias("timed")],
+        "cache": [
+            (pl.col("cache") == "miss").any().alias("cold"),
+            (pl.col("cache") == "hit").any().alias("warm"),
+        ],
+        "key": [pl.col("key").drop_nulls().unique().sort().alias("keys")],
+    }
+    absent = {"timed": pl.lit(False), "cold": pl.lit(False), "warm": pl.lit(False)}
+    told = [each for name, exprs in wanted.items() if rows[name].null_count() < len(rows) for each in exprs]
+    names = {each.meta.output_name() for each in told}
+    return told + [value.alias(name) for name, value in absent.items() if name not in names]
 
 
 def _facts() -> list[pl.Expr]:
@@ -314,8 +273,6 @@ def _facts() -> list[pl.Expr]:
     took = pl.col("done") - pl.when(later).then("again_asked").otherwise("began_asked")
     return [
         pl.coalesce(pl.when(later).then("again"), "began", "again").alias("timestamp"),
-        pl.col("session_until").alias("until"),
-        pl.col("session_offset").alias("offset"),
         pl.when("layer")
         .then(pl.lit("layers"))
         .when("untold")  # the source does not tell GET from HEAD
@@ -333,12 +290,9 @@ def _facts() -> list[pl.Expr]:
 
 def _missed(rows: pl.DataFrame) -> pl.DataFrame:
     """One pull for each tag that a session asked for and never got."""
-    shared = ("site", "source", "client", "user", "agent", "registry", "repository")
     return rows.group_by("session", pl.col("reference").alias("tag")).agg(
-        pl.col(*shared).first(),
+        *(each.first() for each in _SHARED),
         pl.col("timestamp").min(),
-        pl.col("session_until").first().alias("until"),
-        pl.col("session_offset").first().alias("offset"),
         pl.col("key").drop_nulls().unique().sort().alias("keys"),
         pl.lit(0).alias("blobs"),
         pl.lit("missed").alias("status"),
@@ -390,7 +344,7 @@ def pushes(accesses: pl.DataFrame) -> pl.DataFrame:
         (pl.col("object") == "manifest") & (pl.col("method") == "PUT") & (pl.col("status") == 201)
     )
     by_digest = is_digest(pl.col("reference"))
-    return _canonical(stored).select(
+    return canonical(stored).select(
         "timestamp",
         pl.col("site") if "site" in stored.columns else pl.lit(None, pl.String).alias("site"),
         "registry",
