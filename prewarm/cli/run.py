@@ -159,6 +159,7 @@ def _plan(settings: Settings, cache: str, request: Request) -> Planned:
 
 def _run(settings: Settings, work: _Work) -> RunResult:
     from prewarm.lake import Lake
+    from prewarm.pipeline.plan import Request
     from prewarm.pipeline.run import run as execute
 
     def go(conduct: Conduct) -> Coroutine[Any, Any, RunResult]:
@@ -167,7 +168,7 @@ def _run(settings: Settings, work: _Work) -> RunResult:
             settings.cache_spec(work.cache),
             settings.endpoints(),
             work.what,
-            demand=_demand(settings),
+            demand=_demand(settings) if isinstance(work.what, Request) else None,
             conduct=conduct,
         )
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from prewarm.demand.calendars import Site
-from prewarm.demand.selection import image_column
 from prewarm.errors import (
     ForbiddenHost,
     InvalidReference,
@@ -27,20 +25,22 @@ from prewarm.errors import (
 from prewarm.pipeline.caches import CacheSpec, barred, opened, place, state_folder
 from prewarm.pipeline.catalogue import record_images
 from prewarm.pipeline.documents import MAX_DOCUMENT, from_text, to_document, to_text
-from prewarm.pipeline.histories import DEMAND, WEEKS, Counting
 from prewarm.references import Reference
 from prewarm.warming import planning
-from prewarm.warming.images import Image, Platform
+from prewarm.warming.images import Image, Platform, parse_platform
 from prewarm.warming.planning import Budget, Candidate, Gate, Plan, Skip
 
 if TYPE_CHECKING:
+    from prewarm.demand.calendars import Site
     from prewarm.lake import Lake
+    from prewarm.pipeline.histories import Counting
     from prewarm.warming.caches import Cache
     from prewarm.warming.contacts import Endpoint
 
 MAX_CANDIDATES = 10_000  # of one ranking
 AT_ONCE = 8  # images that are asked about
 MAX_PLATFORMS = 4
+PLATFORMS = "platforms"  # in a plan's meta
 LASTING = (NotFound, UnsupportedImage, InvalidReference, ForbiddenHost)  # no later moment makes these good
 
 
@@ -61,7 +61,16 @@ class Demand:
 
     sites: Mapping[str, Site] = field(default_factory=dict)
     default: Site | None = None  # the clock of sites that nobody declared
-    counting: Counting = DEMAND
+    counting: Counting | None = None  # None: as the settings' defaults have it
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a plan is made from besides the ranking: the moment, the clients' platforms, the sites' clocks."""
+
+    now: datetime
+    platforms: tuple[Platform, ...] = ()
+    demand: Demand = field(default_factory=Demand)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +103,8 @@ async def plan(
     """
     platforms = await asyncio.to_thread(platforms_seen, lake, spec.site, now)
     async with opened(spec, endpoints, folder=state_folder(lake), platforms=platforms) as cache:
-        return await plan_with(cache, lake, spec, endpoints, request, now=now, demand=demand or Demand())
+        known = Known(now, platforms, demand or Demand())
+        return await plan_with(cache, lake, spec, endpoints, request, known)
 
 
 async def plan_with(
@@ -103,17 +113,16 @@ async def plan_with(
     spec: CacheSpec,
     endpoints: Sequence[Endpoint],
     request: Request,
-    *,
-    now: datetime,
-    demand: Demand,
+    known: Known,
 ) -> Planned:
     """As `plan`, with a cache that is open."""
+    now, demand = known.now, known.demand
     listed = frozenset(endpoint.registry for endpoint in endpoints)
     ranked, model, warnings = await asyncio.to_thread(_ranked, lake, spec, request, demand, listed)
     asked = await _ask(cache, ranked, spec, request.budget.top)
     budget = request.budget.at_most(spec.max_bytes)
     decided = planning.plan(
-        [known.candidate for known in asked],
+        [each.candidate for each in asked],
         budget.within(spec.bandwidth, now),
         spec.rules,
         id=f"p{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
@@ -125,11 +134,18 @@ async def plan_with(
         objective=request.objective,
         clock=_clock(spec, demand).zone,
     )
-    images = {known.candidate.image: known.image for known in asked if known.image is not None}
+    decided = replace(decided, meta={PLATFORMS: ",".join(map(str, known.platforms))})
+    images = {each.candidate.image: each.image for each in asked if each.image is not None}
     await asyncio.to_thread(_keep, lake, decided, list(images.values()), now)
     wanted = {warm.image for warm in decided.warms}
     missing = {name: image for name, image in images.items() if name in wanted}
     return Planned(decided, missing, tuple(warnings))
+
+
+def platforms_of(plan: Plan) -> tuple[Platform, ...] | None:
+    """The platforms that a plan was made for; None when it does not say."""
+    said = plan.meta.get(PLATFORMS)
+    return None if said is None else tuple(parse_platform(each) for each in said.split(",") if each)
 
 
 def find(lake: Lake, name: str) -> Plan:
@@ -186,6 +202,7 @@ def _ranked(
 ) -> tuple[list[Candidate], str, list[str]]:
     """Candidates in the order in which they are considered, the model's name, and warnings."""
     from prewarm.pipeline.forecast import rank
+    from prewarm.pipeline.histories import DEMAND
 
     gate, top = Gate(spec.rules), request.budget.top
     # Rules and deleted tags take candidates away: look further than the places that there are.
@@ -203,7 +220,7 @@ def _ranked(
             request.objective,
             request.model,
             default=demand.default,
-            counting=demand.counting,
+            counting=demand.counting or DEMAND,
         )
         model, warnings = found.model, list(found.warnings)
         candidates = [
@@ -320,6 +337,8 @@ async def _ask_one(
 
 def _clients(lake: Lake, spec: CacheSpec, at: datetime) -> dict[str, int]:
     """Distinct clients by image, over the weeks that forecasts look back."""
+    from prewarm.demand.selection import image_column
+
     counted = (
         lake.scan("pulls")
         .filter(*_lately(lake, spec.site, at), pl.col("client").is_not_null())
@@ -336,6 +355,8 @@ def _lately(lake: Lake, site: str | None, now: datetime) -> list[pl.Expr]:
 
     As for forecasts, those are the weeks before `now` or before the end of the log, if that is earlier.
     """
+    from prewarm.pipeline.histories import WEEKS
+
     where = [] if site is None else [pl.col("site") == site]
     last = lake.scan("pulls").filter(*where).select(pl.col("date").max()).collect().item()
     end = now.date() if last is None else min(now.date(), last)
@@ -343,6 +364,8 @@ def _lately(lake: Lake, site: str | None, now: datetime) -> list[pl.Expr]:
 
 
 def _clock(spec: CacheSpec, demand: Demand) -> Site:
+    from prewarm.demand.calendars import Site
+
     return demand.sites.get(spec.site or "") or demand.default or Site()
 
 

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 from prewarm.errors import CacheError, SettingsError
 from prewarm.pipeline.caches import CacheSpec, opened, state_folder
 from prewarm.pipeline.journal import Journal, outcome_row
-from prewarm.pipeline.plan import Demand, Planned, Request, permitted, plan_with, platforms_seen
+from prewarm.pipeline.plan import (
+    Demand,
+    Known,
+    Planned,
+    Request,
+    permitted,
+    plan_with,
+    platforms_of,
+    platforms_seen,
+)
 from prewarm.warming.executor import Event, Outcome, Run, execute, lock
 from prewarm.warming.planning import Plan
 
@@ -95,11 +104,15 @@ async def run(
     conduct = conduct or Conduct()
     if isinstance(work, Plan) and work.cache != spec.name:
         raise SettingsError(f"plan {work.id} is for cache {work.cache!r}, not for {spec.name!r}")
-    platforms = await asyncio.to_thread(platforms_seen, lake, spec.site, conduct.clock())
+    now = conduct.clock()
+    platforms = platforms_of(work) if isinstance(work, Plan) else None
+    if platforms is None:
+        platforms = await asyncio.to_thread(platforms_seen, lake, spec.site, now)
+    known = Known(now, platforms, demand or Demand())
     folder = state_folder(lake)
-    with lock(folder / "locks", spec.name, conduct.clock()):
+    with lock(folder / "locks", spec.name, now):
         async with opened(spec, endpoints, folder=folder, platforms=platforms) as cache:
-            planned = await _planned(cache, lake, spec, endpoints, work, demand or Demand(), conduct)
+            planned = await _planned(cache, lake, spec, endpoints, work, known, conduct.stop)
             conduct.on_plan(planned.plan)
             id = f"r{conduct.clock():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
             journal = Journal(lake, spec, id, planned.plan.id)
@@ -128,13 +141,12 @@ async def _planned(
     spec: CacheSpec,
     endpoints: Sequence[Endpoint],
     work: Plan | Request,
-    demand: Demand,
-    conduct: Conduct,
+    known: Known,
+    stop: asyncio.Event | None,
 ) -> Planned:
     if isinstance(work, Plan):
         return Planned(permitted(work, spec, endpoints))
-    making = plan_with(cache, lake, spec, endpoints, work, now=conduct.clock(), demand=demand)
-    return await _unless_stopped(making, conduct.stop)
+    return await _unless_stopped(plan_with(cache, lake, spec, endpoints, work, known), stop)
 
 
 async def _unless_stopped(making: Coroutine[Any, Any, Planned], stop: asyncio.Event | None) -> Planned:

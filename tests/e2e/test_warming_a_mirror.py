@@ -137,3 +137,33 @@ def _fresh(node: Node, mirror: Distribution) -> Node:
     """The node without what it pulled before."""
     node.remove(f"{mirror.address}/acme/api:2.1")
     return node
+
+
+def test_plan_after_plan_leaves_a_cold_mirror_as_it_was(
+    office: Prewarm, origin: Distribution, mirror: Distribution
+) -> None:
+    """An image of a known repository costs one question at most, however often it is planned."""
+    office.ok("run", "--cache", "office", "--top", "5")
+    cold = images.push_image(origin.url, "library/web", "1", [500_000] * 3, seed="the next build")
+    origin.restart_with_clean_logs()
+
+    plans = [office.ok("plan", "--cache", "office", "--top", "5") for _ in range(4)]
+    origin.stop()
+
+    assert [[warm["image"] for warm in plan["warms"]] for plan in plans] == [[WEB]] * 4
+    assert sum(mirror.blob_file(digest).exists() for digest in cold.blobs) <= 1
+    assert len(set(origin.blob_gets())) <= 1
+
+
+def test_a_budget_counts_a_shared_layer_for_each_repository(origin: Distribution, folder: Path) -> None:
+    """What a plan counts is what the mirror fetches: the same layer again for another repository."""
+    pushed = [
+        images.push_image(origin.url, name, "1", [900_000], seed="one base") for name in ("acme/a", "acme/b")
+    ]
+    with Distribution(folder / "mirror", upstream=origin.url) as mirror:
+        names = ["docker.io/acme/a:1", "docker.io/acme/b:1"]
+        prewarm = with_history(folder / "prewarm", config(origin, mirror), *names)
+        run = prewarm.ok("run", "--cache", "office", "--top", "2")
+
+    assert set(pushed[0].blobs) == set(pushed[1].blobs)
+    assert [outcome["bytes"] for outcome in run["outcomes"]] == [pushed[0].bytes] * 2

@@ -233,6 +233,38 @@ def test_a_run_imports_no_heavy_models() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_executing_a_plan_needs_no_numbers() -> None:
+    """numpy and scipy are for ranking; a plan that is given was ranked before."""
+    code = (
+        "import sys; import prewarm.cli, prewarm.settings, prewarm.pipeline.run, prewarm.warming.registry\n"
+        "print([name for name in ('numpy', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+async def test_a_kept_plan_is_executed_for_the_platforms_it_was_made_for(
+    tmp_path: Path, hub: FakeRegistry
+) -> None:
+    """Whatever the clients have shown since; an older plan, which does not say, asks the lake."""
+    platforms = ["linux/amd64", "linux/arm64"]
+    pushed = hub.push_image("library/web", "1", layers=[b"w" * 1000], platforms=platforms)
+    agent = "docker/20.10.24 go/go1.19.8 kernel/6.1.0 os/linux arch/arm64 UpstreamClient(x)"
+    lake = lake_with(tmp_path, WEB, agent=agent)
+    made = await plan(lake, spec_of(tmp_path), endpoints(hub), REQUEST, now=NOW)
+    assert made.plan.meta == {"platforms": "linux/arm64"}
+
+    other = lake_with(tmp_path / "amd", WEB)
+    await ran(other, tmp_path / "amd", hub, made.plan)
+    await ran(lake, tmp_path, hub, replace(made.plan, meta={}))
+
+    amd64, arm64 = (digest.removeprefix("sha256:") for digest in pushed.manifests)
+    for folder in (tmp_path, tmp_path / "amd"):
+        stored = {path.name for path in (folder / "oci/blobs/sha256").iterdir()}
+        assert arm64 in stored
+        assert amd64 not in stored
+
+
 async def test_signals_end_a_run_in_order() -> None:
     """Within, SIGTERM sets the event and the process lives; afterwards signals do what they did before."""
     stop, before = asyncio.Event(), signal.getsignal(signal.SIGTERM)
