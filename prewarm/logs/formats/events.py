@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from prewarm.errors import InvalidReference
 from prewarm.logs.accesses import TIMESTAMP
-from prewarm.logs.formats import Hints, Parsed, clean, fields, ndjson, reasons
-from prewarm.references import Reference
+from prewarm.logs.formats import Hints, Parsed, clean, fields, images, ndjson, reasons
 
 COLUMNS = ("timestamp", "image", "client", "site", "bytes", "seconds", "kind", "cache")
 NAMED = ("user", "agent", "key")
@@ -63,9 +61,7 @@ class Events:
         rows = clean(lines)
         is_json = rows["line"].str.starts_with("{")
         read = [_from_json(rows.filter(is_json)), _from_csv(rows.filter(~is_json), hints.header)]
-        named = _with_references(pl.concat(read).with_columns(_time(hints.timezone))).with_columns(
-            _malformed()
-        )
+        named = images.resolve(pl.concat(read).with_columns(_time(hints.timezone))).with_columns(_malformed())
         ignored, malformed, examples = reasons(named)
         good = named.filter(pl.col("ignored").is_null() & pl.col("malformed").is_null()).sort("offset")
         return Parsed(pulls=_pulls(good), ignored=ignored, malformed=malformed, examples=examples)
@@ -158,30 +154,6 @@ def _since_1970() -> pl.Expr:
         micros = pl.when(number.abs() < largest).then(number * scale).otherwise(micros)
     exact = pl.when(nanoseconds).then(whole // 1000)
     return pl.coalesce(exact, micros.cast(pl.Int64, strict=False)).cast(TIMESTAMP)
-
-
-def _with_references(rows: pl.DataFrame) -> pl.DataFrame:
-    """registry, repository, tag and digest of `image`; each distinct image is parsed once."""
-    images = rows["image"].drop_nulls().unique()
-    parsed = [_parse(image) for image in images]
-    table = pl.DataFrame(
-        {
-            "image": images,
-            "registry": [image.registry if image else None for image in parsed],
-            "repository": [image.repository if image else None for image in parsed],
-            "tag": [image.tag if image else None for image in parsed],
-            "digest": [image.digest if image else None for image in parsed],
-        },
-        schema=dict.fromkeys(("image", "registry", "repository", "tag", "digest"), pl.String),
-    )
-    return rows.join(table, on="image", how="left", maintain_order="left")
-
-
-def _parse(image: str) -> Reference | None:
-    try:
-        return Reference.parse(image)
-    except InvalidReference:
-        return None
 
 
 def _malformed() -> pl.Expr:

@@ -1,0 +1,160 @@
+"""Kubernetes events: what the kubelets of a cluster pulled, and what they had already.
+
+One record a line, core/v1 (`involvedObject`, `message`) or events.k8s.io/v1 (`regarding`, `note`), as
+`kubectl get events -o json`, a watch or an event exporter gives them. The wording of the message is
+that of kubernetes `pkg/kubelet/images/image_manager.go`, which changed in patch releases, so that every
+variant is understood:
+
+    Successfully pulled image "X"[ in 1.2s][ (3.4s including waiting)][. Image size: 567 bytes.]
+    Container image "X" already present on machine[ and can be accessed by the pod]
+    Failed to pull image "X": ... not found
+
+The second is a use, not a pull (kind `local`); the third a pull that was missed. An event that repeats
+is one record whose `count` grows: each record tells of its last occurrence, one that was met late
+also of its first, and the key numbers the occurrences.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from prewarm.logs.formats import Hints, fields, images, ndjson, records, share
+
+_FIELDS = {
+    "reason": ("reason",),
+    "message": ("message", "note"),
+    "uid": ("metadata/uid",),
+    "about": ("involvedObject/kind", "regarding/kind"),
+    "node": ("source/host", "deprecatedSource/host", "reportingInstance"),
+    "last": (
+        "series/lastObservedTime",
+        "lastTimestamp",
+        "deprecatedLastTimestamp",
+        "eventTime",
+        "metadata/creationTimestamp",
+    ),
+    "first": ("firstTimestamp", "deprecatedFirstTimestamp"),
+    "count": ("series/count", "count", "deprecatedCount"),
+}
+_WATCHED = ("", "object/")  # a watch wraps each event: {"type": "ADDED", "object": ...}
+_PULLED = (
+    r'^Successfully pulled image "(?P<pulled>[^"]+)"(?: in (?P<took>[0-9.a-zµμ]+))?'
+    r"(?: \([^)]*including waiting\))?(?:\. Image size: (?P<bytes>[0-9]+) bytes)?"
+)
+_LOCAL = r'^Container image "([^"]+)" already present on machine'
+_MISSED = r'^Failed to pull image "([^"]+)": .*(?:[Nn]ot ?[Ff]ound|manifest unknown)'
+_IMAGE = pl.coalesce("pulled", "local", "missed")
+_TEXT = r"^(?:NAMESPACE +)?LAST SEEN +TYPE +REASON|^(?:\S+ +)?(?:[0-9]+[smhd])+ +(?:Normal|Warning) +\S+ "
+
+
+def read(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
+    """Finished pulls and uses."""
+    told = rows.pipe(_dig).with_columns(pl.col("message").str.extract_groups(_PULLED).alias("_")).unnest("_")
+    named = images.resolve(told.with_columns(*_images()).with_columns(image=_IMAGE))
+    late = pl.col("occurrence") > 1
+    stamped = named.with_columns(
+        *records.set_aside(_malformed(), _ignored()),
+        timestamp=records.rfc3339(pl.col("last")),
+        keys=records.key_of("uid", "occurrence"),
+    )
+    firsts = stamped.filter(
+        late & pl.col("uid").is_not_null() & records.rfc3339(pl.col("first")).is_not_null()
+    )
+    return _each_once(pl.concat([_columns(stamped), _columns(_as_first(firsts))], how="vertical"))
+
+
+def _dig(rows: pl.DataFrame) -> pl.DataFrame:
+    paths = {
+        f"{name}-{number}{wrapped}": f"{wrapped}{path}"
+        for wrapped in _WATCHED
+        for name, found in _FIELDS.items()
+        for number, path in enumerate(found)
+    }
+    dug = ndjson.dig(rows, paths | {"change": "type", "wrapped": "object/kind"})
+    return dug.select(
+        "offset",
+        "line",
+        pl.when(pl.col("wrapped").is_not_null()).then("change").alias("change"),
+        *(
+            pl.coalesce(column for column in paths if column.startswith(f"{name}-")).alias(name)
+            for name in _FIELDS
+        ),
+    ).with_columns(occurrence=pl.col("count").cast(pl.Int64, strict=False).fill_null(1))
+
+
+def _images() -> list[pl.Expr]:
+    message = pl.col("message")
+    return [message.str.extract(_LOCAL, 1).alias("local"), message.str.extract(_MISSED, 1).alias("missed")]
+
+
+def _malformed() -> dict[str, pl.Expr]:
+    return {
+        "no Kubernetes event: reason or the object that it is about is missing": (
+            pl.col("about").is_null() | pl.col("reason").is_null()
+        ),
+        "a time that is not RFC 3339": records.rfc3339(pl.col("last")).is_null(),
+        "no image reference": _IMAGE.is_not_null() & pl.col("registry").is_null(),
+    }
+
+
+def _ignored() -> dict[str, pl.Expr]:
+    return {
+        "an event that was forgotten": pl.col("change") == "DELETED",
+        "an event about no finished pull": pl.col("image").is_null(),
+    }
+
+
+def _as_first(rows: pl.DataFrame) -> pl.DataFrame:
+    """What a record with a count says of the first occurrence: when it was."""
+    return rows.with_columns(
+        timestamp=records.rfc3339(pl.col("first")),
+        keys=records.key_of("uid", pl.lit("1")),
+        took=pl.lit(None, pl.String),
+    )
+
+
+def _columns(rows: pl.DataFrame) -> pl.DataFrame:
+    kind = pl.when(pl.col("local").is_not_null()).then(pl.lit("local"))
+    status = pl.when(pl.col("missed").is_not_null()).then(pl.lit("missed")).otherwise(pl.lit("ok"))
+    return rows.select(
+        "offset",
+        "line",
+        "timestamp",
+        pl.col("timestamp").alias("until"),
+        fields.known(pl.col("node")).alias("client"),
+        *images.PARTS,
+        kind.alias("kind"),
+        fields.count(pl.col("bytes")).alias("bytes"),
+        fields.duration(rows["took"]).alias("seconds"),
+        status.alias("status"),
+        "keys",
+        "ignored",
+        "malformed",
+    )
+
+
+def _each_once(rows: pl.DataFrame) -> pl.DataFrame:
+    """An occurrence that several records tell of counts once: a first one, or a list that was taken again."""
+    counted = pl.col("ignored").is_null() & pl.col("malformed").is_null()
+    key = pl.when(counted).then(pl.col("keys").list.first())
+    again = key.is_not_null() & ~key.is_first_distinct()
+    return rows.with_columns(ignored=pl.when(again).then(pl.lit("told before")).otherwise("ignored"))
+
+
+def _relative(lines: pl.Series) -> str | None:
+    if share(lines.str.contains(_TEXT)) < 0.5:
+        return None
+    return (
+        "this table of kubectl holds ages instead of times; take the records: kubectl get events -A -o json"
+    )
+
+
+FORMAT = records.Records(
+    name="kubernetes-events",
+    summary="Kubernetes events (core/v1, events.k8s.io): what nodes pulled, and had already",
+    tells=frozenset({"tag", "digest", "bytes", "seconds", "client", "host"}),
+    read=read,
+    marks=('"involvedObject"', '"regarding"'),
+    finished_pulls=True,
+    unusable=_relative,
+)
