@@ -35,7 +35,7 @@ def sessions(accesses: pl.DataFrame, gap: timedelta = GAP) -> pl.DataFrame:
     requests = _with_times(canonical(_relevant(accesses.rechunk())))
     order = _order(requests)
     who = order["who"]
-    ordered = requests.drop("family_of_agent")[order["row"]]
+    ordered = _in_order(requests.drop("family_of_agent"), order["row"])
     another = (who != who.shift(1)).fill_null(True)
     idle = ordered["asked"] - _latest(ordered["done"], another).shift(1)
     starts = another | (idle > gap).fill_null(False)
@@ -61,6 +61,13 @@ def _order(requests: pl.DataFrame) -> pl.DataFrame:
         tie = requests.select(pl.struct("method", "reference", "status", "bytes").hash()).to_series()
         row = np.lexsort([tie.to_numpy(), *(keys[name].to_numpy() for name in ("offset", "asked", "who"))])
     return pl.DataFrame({"who": keys["who"][row], "row": row})
+
+
+def _in_order(requests: pl.DataFrame, row: pl.Series) -> pl.DataFrame:
+    """The rows of `requests` by number; what no row tells, as most logs leave columns, is not moved."""
+    untold = [column.name for column in requests if column.null_count() == len(column)]
+    nothing = [pl.lit(None, requests.schema[name]).alias(name) for name in untold]
+    return requests.drop(untold)[row].with_columns(nothing).select(requests.columns)
 
 
 def _latest(done: pl.Series, another: pl.Series) -> pl.Series:
@@ -90,14 +97,20 @@ def canonical(accesses: pl.DataFrame) -> pl.DataFrame:
     """`accesses` with canonical `registry` and `repository`, and the `family_of_agent`."""
     registry = pl.col("registry").fill_null(DEFAULT_REGISTRY).replace("index.docker.io", DEFAULT_REGISTRY)
     official = (registry == DEFAULT_REGISTRY) & ~pl.col("repository").str.contains("/", literal=True)
-    family = (
-        pl.col("agent").str.splitn("/", 2).struct.field("field_0").str.splitn(" ", 2).struct.field("field_0")
-    )
     return accesses.with_columns(
         registry,
         pl.when(official).then("library/" + pl.col("repository")).otherwise("repository").alias("repository"),
-        family.alias("family_of_agent"),
+        _families(accesses["agent"]).alias("family_of_agent"),
     )
+
+
+def _families(agents: pl.Series) -> pl.Series:
+    """The first word of each agent, before a slash or blank; cut once from each of the few there are."""
+    number = agents.cast(pl.Categorical(pl.Categories.random())).to_physical()
+    distinct = pl.DataFrame({"agent": agents, "number": number}).filter(number.is_first_distinct())
+    few = distinct.drop_nulls("number").sort("number")["agent"]
+    words = few.str.splitn("/", 2).struct.field("field_0").str.splitn(" ", 2).struct.field("field_0")
+    return words.gather(number)
 
 
 def _with_times(accesses: pl.DataFrame) -> pl.DataFrame:

@@ -156,6 +156,9 @@ def _in_pieces(rows: pl.DataFrame) -> pl.DataFrame:
     Pieces are sessions of their own; the first ends before the second begins. Where to cut is found
     from the start of a piece alone, so a piece that is read again is cut in the same places.
     """
+    lasted = (rows["session_until"] - rows["asked"]).max()
+    if not isinstance(lasted, timedelta) or lasted <= LONGEST:
+        return rows
     served = (pl.col("status") < 400).fill_null(True)
     manifests = rows.filter((pl.col("object") == "manifest") & served).select("session", "asked")
     spans = manifests.group_by("session").agg(span=pl.col("asked").max() - pl.col("asked").min())

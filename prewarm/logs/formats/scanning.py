@@ -37,7 +37,7 @@ _AROUND_MORE = 3  # another blank, another pair
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """`rows` as `combined.read` gives them (`line` only of examples), `left` for it to read, `lines` in all."""
+    """`rows`: as `combined.read` gives them; `left`: lines for it to read; `lines`: how many in all."""
 
     rows: pl.DataFrame
     left: pl.DataFrame
