@@ -14,7 +14,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -90,6 +90,31 @@ def chunks(
         for piece in pieces:
             yield from cutter.feed(piece)
         yield from cutter.finish()
+
+
+def rejoined(chunks: Iterator[Chunk], whole: Callable[[bytes], int]) -> Iterator[Chunk]:
+    """`chunks` cut where no record of several lines goes on; `whole` tells how many bytes such records fill.
+
+    What a chunk ends with and is not whole is handed out with the next one, or as unfinished at the end.
+    """
+    waiting: Chunk | None = None
+    for chunk in chunks:
+        if waiting and waiting.end != chunk.offset:  # lines too long to be kept lie between
+            yield waiting
+        elif waiting:
+            chunk = replace(chunk, offset=waiting.offset, data=waiting.data + chunk.data)
+        size = whole(chunk.data)
+        if not chunk.whole or not 0 < len(chunk.data) - size <= LONGEST_LINE:
+            waiting = None
+            yield chunk
+            continue
+        waiting = chunk
+        if size >= TAIL:
+            data, end = chunk.data[:size], chunk.offset + size
+            yield Chunk(chunk.offset, data, end, fingerprint(data[-TAIL:]), chunk.dropped)
+            waiting = replace(chunk, offset=end, data=chunk.data[size:], dropped=0)
+    if waiting:
+        yield replace(waiting, whole=False)
 
 
 def is_compressed(path: str) -> bool:

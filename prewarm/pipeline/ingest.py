@@ -23,7 +23,6 @@ from prewarm.errors import UnreadableInput
 from prewarm.lake import Lake
 from prewarm.logs import documents, files, pulls, streams
 from prewarm.logs.files import Source
-from prewarm.logs.formats import Format
 from prewarm.pipeline.reading import PACE, Cursor, Log, Pace, Read, check_rewrites, look
 from prewarm.pipeline.settlement import Settlement
 
@@ -129,7 +128,7 @@ def _open_sources(
 def _open_files(source: Source, result: IngestResult, stack: ExitStack) -> list[Log]:
     opened: dict[str, Log] = {}
     failures: list[UnreadableInput] = []
-    likely: Format | None = None
+    likely: Log | None = None
     for pattern in source.paths:
         for shown in files.expand(pattern):
             path = _as_lines(_rereadable(shown, stack), stack, result.warnings.append)
@@ -137,7 +136,7 @@ def _open_files(source: Source, result: IngestResult, stack: ExitStack) -> list[
                 continue
             try:
                 opened[os.path.realpath(path)] = log = look(path, shown, source, likely)
-                likely = log.format
+                likely = log
             except UnreadableInput as error:
                 if shown == pattern and not _is_empty(path):
                     raise
@@ -192,7 +191,9 @@ class _Work:
 
 def _read_source(work: _Work, logs: list[Log], result: IngestResult) -> None:
     """Read the files together; of files that begin alike the largest comes first, then the others."""
-    reports = {log.path: FileReport(log.shown, log.format.name) for log in logs}
+    reports = {
+        log.path: FileReport(log.shown, log.format.name, ", ".join(log.wrappers) or None) for log in logs
+    }
     result.files += reports.values()
     waiting = sorted(logs, key=lambda log: -log.size)
     while waiting:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from prewarm import compute, plugins
-from prewarm.errors import InvalidReference, SettingsError, UnreadableInput
-from prewarm.logs import files, pulls, streams
+from prewarm.errors import InvalidReference, SettingsError, UnknownFormat, UnreadableInput
+from prewarm.logs import files, pulls, streams, wrappers
 from prewarm.logs.files import Known, Progress, Source
-from prewarm.logs.formats import Format, Hints, Parsed, Scanner, detect
+from prewarm.logs.formats import Format, Hints, Parsed, Scanner, registered
 from prewarm.logs.settling import Front
 from prewarm.logs.streams import Chunk
+from prewarm.logs.wrappers import Chain
 from prewarm.references import DEFAULT_REGISTRY, Reference, rewrite
 
 NEWEST = 16
@@ -45,7 +48,8 @@ class Log:
     path: str
     shown: str
     format: Format
-    header: str
+    wrappers: Chain  # what stands around its lines, the outermost first
+    hints: Hints
     newest: tuple[int, ...]  # times of its first lines: where it stands among the others
 
     @property
@@ -60,8 +64,7 @@ class Unit:
 
     chunk: Chunk
     number: int
-    format: Format
-    hints: Hints
+    log: Log
     source: Source
 
 
@@ -78,33 +81,47 @@ class Read:
     examples: Mapping[str, str]
 
 
-def look(path: str, shown: str, source: Source, likely: Format | None = None) -> Log:
-    """Open a file for the first time: tell its format and the time of its first lines.
+def look(path: str, shown: str, source: Source, likely: Log | None = None) -> Log:
+    """Open a file for the first time: tell its format, what stands around it, the time of its first lines.
 
-    `likely` is the format of a file beside it, which is taken when all the first lines fit. Raises
+    `likely` is a file beside it, whose format is taken when all the first lines fit. Raises
     UnreadableInput, UnknownFormat, and UnknownName for a format that nobody defined.
     """
     sample = streams.head(path, files.SAMPLE)
     files.refuse(shown, sample)
     cut = sample.rfind(b"\n") + 1 if len(sample) == files.SAMPLE else len(sample)
     frame, _ = streams.lines(Chunk(0, sample[: cut or len(sample)], 0, 0))
-    hints = Hints(source.timezone, frame["line"][0] if len(frame) else "")
-    if source.format != "auto":
-        likely = plugins.load(plugins.FORMATS, source.format)
-    parsed = likely.parse(frame, hints) if likely else None
-    if likely is None or parsed is None or (source.format == "auto" and not _all_fit(parsed)):
-        likely = _detected(shown, frame["line"])
-        parsed = likely.parse(frame, hints)
-    return Log(path, shown, likely, hints.header or "", _newest(parsed.accesses["timestamp"].head(NEWEST)))
+    hints = Hints(source.timezone, written=_written(shown if Path(shown).is_file() else path))
+    if likely and source.format in ("auto", likely.format.name):
+        log, parsed = _opened(path, shown, likely.format, likely.wrappers, frame, hints)
+        if parsed.accesses.height > 0 and not parsed.malformed:
+            return log
+    return _opened(path, shown, *_detected(shown, source, frame["line"], hints), frame, hints)[0]
 
 
-def _all_fit(parsed: Parsed) -> bool:
-    return parsed.accesses.height > 0 and not parsed.malformed
+def _opened(
+    path: str, shown: str, format: Format, chain: Chain, lines: pl.DataFrame, hints: Hints
+) -> tuple[Log, Parsed]:
+    """The file read in this way, and what its first lines say then."""
+    inner = wrappers.peel(lines, chain, hints)
+    hints = replace(hints, header=inner["line"][0] if len(inner) else "")
+    parsed = format.parse(inner, hints)
+    return Log(path, shown, format, chain, hints, _newest(parsed.accesses["timestamp"].head(NEWEST))), parsed
 
 
-def _detected(shown: str, lines: pl.Series) -> Format:
+def _written(path: str) -> datetime:
+    return datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)
+
+
+def _detected(shown: str, source: Source, lines: pl.Series, hints: Hints) -> tuple[Format, Chain]:
+    auto = source.format == "auto"
+    named = [] if auto else [plugins.load(plugins.FORMATS, source.format)]
     try:
-        return detect(lines)
+        return wrappers.detect(lines, hints, registered() if auto else named)
+    except UnknownFormat as error:
+        if named:
+            return named[0], ()
+        raise UnknownFormat(f"{shown}: {error}") from error
     except UnreadableInput as error:
         raise type(error)(f"{shown}: {error}") from error
 
@@ -132,12 +149,14 @@ def parse(unit: Unit) -> Read:
 
 def _parsed(unit: Unit) -> tuple[Parsed, int, int]:
     """What the lines say, how many they are, and how many more were too long."""
-    if isinstance(unit.format, Scanner):
-        scanned = unit.format.scan(unit.chunk.data, unit.chunk.offset)
+    log = unit.log
+    if isinstance(log.format, Scanner) and not log.wrappers:
+        scanned = log.format.scan(unit.chunk.data, unit.chunk.offset)
         if scanned is not None:
             return *scanned, unit.chunk.dropped
     frame, too_long = streams.lines(unit.chunk)
-    return unit.format.parse(frame, unit.hints), len(frame), too_long
+    inner = wrappers.peel(frame, log.wrappers, log.hints)
+    return log.format.parse(inner, log.hints), len(frame), too_long
 
 
 def _placed(frame: pl.DataFrame, source: Source, base: int) -> pl.DataFrame:
@@ -224,6 +243,11 @@ class Cursor:
         return self.known.progress.offset if self.known.progress else 0
 
     @property
+    def before(self) -> int:
+        """The offset that earlier reads came to: the first line that was never counted begins there or later."""
+        return self.known.progress.seen if self.known.progress else 0
+
+    @property
     def front(self) -> int:
         """How far it has come, in microseconds since 1970; long ago when that cannot be told."""
         return min(self.newest, default=LONG_AGO)
@@ -261,10 +285,12 @@ class Cursor:
             self.reads.close()
 
     def _units(self, source: Source, warn: streams.Warn) -> Iterator[Unit]:
-        hints = Hints(source.timezone, self.log.header)
         before = self.known.progress.seen if self.known.progress else 0
-        for chunk in streams.chunks(self.log.path, self.resumed, before, warn, self.pace.chunk):
-            yield Unit(chunk, self.number, self.log.format, hints, source)
+        chunks = streams.chunks(self.log.path, self.resumed, before, warn, self.pace.chunk)
+        if wrappers.cuts(self.log.wrappers):
+            chunks = streams.rejoined(chunks, partial(wrappers.unfinished, chain=self.log.wrappers))
+        for chunk in chunks:
+            yield Unit(chunk, self.number, self.log, source)
 
 
 def front_of(cursors: list[Cursor]) -> Front | None:

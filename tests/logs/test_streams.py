@@ -168,3 +168,34 @@ def test_probing_asks_for_the_bytes_before_a_place(tmp_path: Path) -> None:
     assert streams.probe(path, 9000) == (streams.fingerprint(TEXT[9000 - streams.TAIL : 9000]), True)
     assert streams.probe(path, len(TEXT)) == (streams.fingerprint(TEXT[-streams.TAIL :]), False)
     assert streams.probe(path, len(TEXT) + 1) == (None, False)
+
+
+def rejoined(text: str, size: int) -> list[tuple[int, str, bool]]:
+    """Chunks of `size` bytes of lines, cut where no line ends with a plus; as offset, text and whole."""
+
+    def whole(data: bytes) -> int:
+        kept = data.splitlines(keepends=True)
+        while kept and kept[-1].rstrip().endswith(b"+"):
+            kept.pop()
+        return sum(map(len, kept))
+
+    cut = [text[at : at + size] for at in range(0, len(text), size)]
+    chunks = [streams.Chunk(size * n, part.encode(), size * n + len(part), n) for n, part in enumerate(cut)]
+    return [(c.offset, c.data.decode(), c.whole) for c in streams.rejoined(iter(chunks), whole)]
+
+
+def test_records_of_several_lines_stay_in_one_chunk() -> None:
+    """A short chunk waits whole, a long one gives up its last lines; nothing is lost or moved."""
+    line = "x" * 1022
+    text = f"{line}\n" * 3 + f"{line[1:]}+\n" * 3 + f"{line}\n" * 6
+    for size in (1023, 2046, 4092, 5115):
+        found = rejoined(text, size)
+        assert "".join(data for _, data, _ in found) == text
+        assert all(text[offset:].startswith(data) for offset, data, _ in found)
+        assert all(not data.endswith("+\n") for _, data, _ in found)
+
+
+def test_a_record_that_goes_on_at_the_end_is_unfinished() -> None:
+    """It is read again when the file has grown."""
+    line = "x" * 5000
+    assert rejoined(f"{line}\na+\n", 1 << 20) == [(0, f"{line}\n", True), (5001, "a+\n", False)]

@@ -1,0 +1,73 @@
+"""Times as logs write them, in UTC: with a zone, without one, without a year, as a number."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from prewarm.logs.accesses import TIMESTAMP
+from prewarm.logs.formats import fields
+
+_LEAP = 2000  # a year that has every day
+_HALF_YEAR = 183  # days
+_AHEAD = timedelta(days=1)  # clocks differ: how far a line may be ahead of the time its file was written
+_LATEST = 253402300799.0  # the last second of the year 9999
+
+
+def rfc3339(text: pl.Expr) -> pl.Expr:
+    """`2026-11-24T09:15:02.311204118Z`, with `+01:00` or `+0100`, with a space for the `T`; truncated."""
+    strict = text.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+    loose = text.str.replace(" ", "T", literal=True).str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.f%z", time_unit="us", time_zone="UTC", strict=False
+    )
+    return fields.instant(pl.coalesce(strict, loose))
+
+
+def epoch(text: pl.Expr) -> pl.Expr:
+    """Seconds since 1970, with a fraction."""
+    seconds = text.cast(pl.Float64, strict=False)
+    bounded = pl.when(seconds.is_between(-_LATEST, _LATEST)).then(seconds)
+    return fields.instant((bounded * 1e6).round().cast(pl.Int64).cast(TIMESTAMP))
+
+
+def nanoseconds(text: pl.Expr) -> pl.Expr:
+    """Nanoseconds since 1970."""
+    return fields.instant((text.cast(pl.Int64, strict=False) // 1000).cast(TIMESTAMP))
+
+
+def local(naive: pl.Expr, timezone: str) -> pl.Expr:
+    """A time of this zone, in UTC: of an hour that clocks repeat the first, null for one that they skip."""
+    zoned = naive.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+    return fields.instant(zoned.dt.convert_time_zone("UTC"))
+
+
+def yearless(text: pl.Series, written: datetime | None, timezone: str) -> pl.Series:
+    """`Nov  4 09:15:02` or `Nov 24 09:15:02.613160`, in the latest year that is not after `written`.
+
+    Lines of one file follow each other: where a stamp lies half a year or more before the one above it, a
+    year began between them. Null without `written`: no year is invented.
+    """
+    spaced = text.str.replace("  ", " 0", literal=True)
+    naive = (str(_LEAP) + " " + spaced).str.to_datetime("%Y %b %d %H:%M:%S%.f", time_unit="us", strict=False)
+    last = naive.drop_nulls().last()
+    if written is None or not isinstance(last, datetime):
+        return pl.Series([None], dtype=TIMESTAMP).new_from_index(0, len(text))
+    at = pl.col("at")
+    step = at.forward_fill().diff().dt.total_days()
+    turns = (step < -_HALF_YEAR).cast(pl.Int32) - (step > _HALF_YEAR).cast(pl.Int32)
+    year = pl.col("turns") - pl.col("turns").last() + _year_of(last, written, timezone)
+    leap_day = (at.dt.month() == 2) & (at.dt.day() == 29)
+    dated = pl.datetime(
+        pl.when(leap_day).then(year - year % 4).otherwise(year),
+        *(at.dt.month(), at.dt.day(), at.dt.hour(), at.dt.minute(), at.dt.second(), at.dt.microsecond()),
+    )
+    numbered = pl.DataFrame({"at": naive}).with_columns(turns=turns.fill_null(0).cum_sum())
+    return numbered.select(local(dated, timezone)).to_series()
+
+
+def _year_of(stamp: datetime, written: datetime, timezone: str) -> int:
+    """The year that puts a stamp of a leap year at or before `written`, or a little after it."""
+    latest = (written + _AHEAD).astimezone(ZoneInfo(timezone)).replace(tzinfo=None)
+    return latest.year if stamp.replace(year=_LEAP) <= latest.replace(year=_LEAP) else latest.year - 1

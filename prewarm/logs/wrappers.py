@@ -1,0 +1,350 @@
+"""Peel what shippers put around a line: container runtimes, syslog, journald, log collectors.
+
+A wrapper may stand around another one: they are peeled from the outside in. A line that a wrapper does not
+fit stays as it is. What a wrapper adds that counts is its time, for lines that carry none: the column
+`stamp`; the innermost wins. Long lines that a container runtime cut are joined again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from prewarm.errors import UnreadableInput
+from prewarm.logs.accesses import TIMESTAMP
+from prewarm.logs.formats import (
+    CLEARLY,
+    ENOUGH,
+    Fit,
+    Format,
+    Hints,
+    fitting,
+    ndjson,
+    sample_of,
+    share,
+    stamps,
+    unusable,
+)
+
+DEEPEST = 5
+"""How many wrappers may stand around each other."""
+
+LOOK_BACK = 256
+"""Lines at the end of a chunk among which the beginning of a cut record is looked for."""
+
+Chain = tuple[str, ...]
+"""Names of wrappers, the outermost first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """`fits` tells the lines it stands around; `peel` takes it off lines, which `fits` may not hold for.
+
+    `certain`: nothing else looks like it. Others are peeled only where no format fits what they stand
+    around. `piece` reads (stream, whether it goes on) of a raw line, for wrappers that cut long lines.
+    """
+
+    name: str
+    fits: Callable[[pl.Series], pl.Series]
+    peel: Callable[[pl.DataFrame, Hints], pl.DataFrame]
+    certain: bool = True
+    piece: Callable[[bytes], tuple[str, bool] | None] | None = None
+
+
+# --- which wrappers stand around these lines, and which format is inside -----------------------------
+
+
+def detect(lines: pl.Series, hints: Hints, formats: list[Format]) -> tuple[Format, Chain]:
+    """The wrappers around a file's first lines, and the one of `formats` that fits what is inside best.
+
+    Raises UnreadableInput for lines that have no time, and UnknownFormat.
+    """
+    sample = pl.DataFrame({"line": sample_of(lines)}).with_row_index("offset")
+    best: tuple[Fit, Chain, pl.DataFrame] | None = None
+    chain: Chain = ()
+    while True:
+        wrapper = _around(sample["line"]) if len(chain) < DEEPEST else None
+        if wrapper is None or not wrapper.certain:
+            fit = fitting(sample_of(sample["line"]), formats)
+            if best is None or fit.share > best[0].share:
+                best = (fit, chain, sample)
+            if wrapper is None or fit.share >= CLEARLY:
+                break
+        sample, chain = wrapper.peel(sample, hints), (*chain, wrapper.name)
+    fit, chain, sample = best
+    if fit.share < ENOUGH:
+        raise unusable(sample_of(sample["line"]), fit)
+    if getattr(fit.format, "needs_stamp", False) and not _stamped(sample):
+        raise UnreadableInput(f"{fit.format.name}: {fit.format.refuse(sample['line'])}")
+    return fit.format, chain
+
+
+def _around(lines: pl.Series) -> Wrapper | None:
+    if lines.is_empty():
+        return None
+    shares = {name: share(wrapper.fits(lines)) for name, wrapper in WRAPPERS.items()}
+    name = max(shares, key=lambda name: shares[name])
+    return WRAPPERS[name] if shares[name] >= CLEARLY else None
+
+
+def _stamped(lines: pl.DataFrame) -> bool:
+    return "stamp" in lines.columns and lines["stamp"].null_count() < lines.height
+
+
+def peel(lines: pl.DataFrame, chain: Chain, hints: Hints) -> pl.DataFrame:
+    """`lines` (offset, line) without the wrappers of `chain`; with `stamp` if there was one.
+
+    A record that was cut has the offset of its first piece; one that stands for several
+    ("message repeated") is there as often.
+    """
+    for name in chain:
+        lines = WRAPPERS[name].peel(lines, hints)
+    return lines
+
+
+def unfinished(data: bytes, chain: Chain) -> int:
+    """Where in `data`, whole lines of a file, the records begin that go on after it; its length for none."""
+    piece = WRAPPERS[chain[0]].piece if chain else None
+    if piece is None:
+        return len(data)
+    end = begins = len(data)
+    closed: dict[str, bool] = {}
+    for _ in range(LOOK_BACK):
+        start = data.rfind(b"\n", 0, max(0, end - 1)) + 1
+        told = piece(data[start:end])
+        if told is not None and not closed.get(told[0], False):
+            stream, goes_on = told
+            closed[stream] = not goes_on
+            begins = start if goes_on else begins
+        if start == 0:
+            break
+        end = start
+    return begins
+
+
+def cuts(chain: Chain) -> bool:
+    """Whether the outermost wrapper cuts long lines."""
+    return bool(chain) and WRAPPERS[chain[0]].piece is not None
+
+
+# --- objects: one JSON record a line ------------------------------------------------------------------
+
+
+def _object(
+    name: str,
+    needs: Sequence[str],
+    text: Sequence[str],
+    time: str,
+    stamp: Callable[[pl.Expr], pl.Expr],
+    one_of: Sequence[str] = (),
+    certain: bool = True,
+) -> Wrapper:
+    """A JSON object with the keys `needs` (and at least one of `one_of`), the line under one of `text`."""
+
+    def fits(lines: pl.Series) -> pl.Series:
+        found = lines.str.starts_with("{")
+        for key in needs:
+            found &= lines.str.contains(f'"{key}"', literal=True)
+        return found & lines.str.contains_any([f'"{key}"' for key in one_of]) if one_of else found
+
+    def peel(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
+        decoded = ndjson.decode(lines["line"], [*text, time])
+        inner = pl.coalesce(text).str.strip_chars_end("\r\n")
+        inside = fits(lines["line"]) & decoded.select(inner.is_not_null()).to_series()
+        rows = decoded.select(_=inner, stamp=pl.when(inside).then(stamp(pl.col(time))))
+        line = _from_bytes(rows["_"]).zip_with(inside, lines["line"])
+        return _peeled(lines, line, rows["stamp"])
+
+    return Wrapper(name, fits, peel, certain)
+
+
+def _from_bytes(lines: pl.Series) -> pl.Series:
+    """journald prints what is no UTF-8, or holds control characters, as an array of bytes."""
+    coded = lines.filter(lines.str.contains(r"^\[[0-9]{1,3}(?:, ?[0-9]{1,3})*\]$")).unique()
+    if coded.is_empty():
+        return lines
+    texts = [bytes(min(byte, 255) for byte in json.loads(each)).decode(errors="replace") for each in coded]
+    return lines.replace(coded, pl.Series(texts, dtype=pl.String))
+
+
+def _peeled(lines: pl.DataFrame, line: pl.Series, stamp: pl.Series) -> pl.DataFrame:
+    """`lines` with what was inside, and the wrapper's time where it told one."""
+    outer = pl.col("stamp") if "stamp" in lines.columns else pl.lit(None, TIMESTAMP)
+    return lines.with_columns(line.alias("line"), pl.coalesce(stamp, outer).alias("stamp"))
+
+
+# --- container runtimes: long lines are cut --------------------------------------------------------------
+
+
+_JSON_FILE = _object("docker-json-file", ("log", "time"), ("log",), "time", stamps.rfc3339)
+
+
+def _peel_json_file(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
+    """A record of docker's goes on while its text does not end with a newline."""
+    decoded = ndjson.decode(lines["line"], ("log", "stream", "time"))
+    log = decoded["log"]
+    goes_on = log.is_not_null() & ~log.str.ends_with("\n")
+    peeled = _JSON_FILE.peel(lines, hints)
+    return _joined(peeled, decoded["stream"], goes_on.fill_null(False))
+
+
+def _json_file_piece(line: bytes) -> tuple[str, bool] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    log = record.get("log") if isinstance(record, dict) else None
+    return (str(record.get("stream")), not log.endswith("\n")) if isinstance(log, str) else None
+
+
+_CRI = r"^(?P<time>\d{4}-\d\d-\d\dT\S+) (?P<stream>stdout|stderr) (?P<tag>[PF])(?::\S*)? (?P<text>.*)$"
+_CRI_PIECE = re.compile(rb"\d{4}-\d\d-\d\dT\S+ (stdout|stderr) ([PF])(?::\S*)? ")
+
+
+def _peel_cri(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
+    found = lines.select(pl.col("line").str.extract_groups(_CRI).alias("_")).unnest("_")
+    text = found["text"].zip_with(found["text"].is_not_null(), lines["line"])
+    peeled = _peeled(lines, text, found.select(stamps.rfc3339(pl.col("time"))).to_series())
+    return _joined(peeled, found["stream"], (found["tag"] == "P").fill_null(False))
+
+
+def _cri_piece(line: bytes) -> tuple[str, bool] | None:
+    found = _CRI_PIECE.match(line)
+    return (found[1].decode(), found[2] == b"P") if found else None
+
+
+def _joined(lines: pl.DataFrame, stream: pl.Series, goes_on: pl.Series) -> pl.DataFrame:
+    """Records whose pieces follow each other in one stream, in one line; most have one piece."""
+    if not goes_on.any():
+        return lines
+    marked = lines.with_columns(stream.alias("_stream"), goes_on.alias("_goes_on")).with_columns(
+        _record=(~pl.col("_goes_on").shift(1, fill_value=False)).cum_sum().over("_stream")
+    )
+    others = [pl.col(name).first() for name in lines.columns if name != "line"]
+    joined = marked.group_by("_stream", "_record", maintain_order=True).agg(
+        pl.col("line").str.join(), *others
+    )
+    return joined.select(lines.columns)
+
+
+# --- text before the line -----------------------------------------------------------------------------------
+
+
+_BSD = r"[A-Z][a-z]{2} [ 0-9][0-9] \d\d:\d\d:\d\d(?:\.\d{1,9})?"
+_ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)"
+_TAG = r"[^\s:\[\]]+(?:\[[^\]\s]*\])?"
+_STRUCTURED = r'(?:-|(?:\[(?:[^"\]]|"(?:[^"\\]|\\.)*")*\])+)'
+_SYSLOG = rf"^(?:<\d{{1,3}}>)?(?:(?P<bsd>{_BSD})|(?P<iso>{_ISO})) (?:\S+ )?{_TAG}: ?(?P<text>.*)$"
+_SYSLOG_5424 = rf"^<\d{{1,3}}>\d (?P<iso>{_ISO}|-) \S+ \S+ \S+ \S+ {_STRUCTURED} ?(?P<text>.*)$"
+_REPEATED = r"^message repeated (?P<times>\d{1,9}) times: \[ ?(?P<text>.*)\]$"
+_MOST_REPEATED = 100_000
+
+
+def _peel_syslog(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
+    """BSD syslog (RFC 3164) as docker, rsyslog and journalctl write it, and RFC 5424."""
+    line = pl.col("line")
+    found = lines.select(
+        line.str.extract_groups(_SYSLOG).alias("old"), line.str.extract_groups(_SYSLOG_5424).alias("new")
+    )
+    old, new = found["old"].struct.unnest(), found["new"].struct.unnest()
+    iso = new["iso"].zip_with(new["text"].is_not_null(), old["iso"])
+    text = new["text"].zip_with(new["text"].is_not_null(), old["text"])
+    text = text.zip_with(text.is_not_null(), lines["line"])
+    zoned = pl.select(stamps.rfc3339(pl.lit(iso))).to_series()
+    stamp = zoned.zip_with(zoned.is_not_null(), stamps.yearless(old["bsd"], hints.written, hints.timezone))
+    return _repeated(_peeled(lines, text.str.strip_prefix("\ufeff"), stamp))
+
+
+def _repeated(lines: pl.DataFrame) -> pl.DataFrame:
+    """rsyslog writes that a line came N times more instead of N lines (`$RepeatedMsgReduction`)."""
+    if not lines["line"].str.starts_with("message repeated ").any():
+        return lines
+    told = lines.with_columns(pl.col("line").str.extract_groups(_REPEATED).alias("_")).unnest("_")
+    times = pl.col("times").cast(pl.UInt32, strict=False).clip(1, _MOST_REPEATED).fill_null(1)
+    return (
+        told.with_columns(pl.coalesce("text", "line").alias("line"), times)
+        .select(pl.col(lines.columns).repeat_by("times"))
+        .explode(lines.columns)
+    )
+
+
+_SVLOGD = r"^(?P<time>\d{4}-\d\d-\d\d_\d\d:\d\d:\d\d\.\d{1,9}) (?P<text>.*)$"
+
+
+def _peel_svlogd(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
+    """What runit's svlogd puts before the lines of GitLab's packages, in UTC."""
+    found = lines.select(pl.col("line").str.extract_groups(_SVLOGD).alias("_")).unnest("_")
+    text = found["text"].zip_with(found["text"].is_not_null(), lines["line"])
+    stamp = pl.col("time").str.to_datetime("%Y-%m-%d_%H:%M:%S%.f", time_unit="us", strict=False)
+    return _peeled(lines, text, found.select(stamps.local(stamp, "UTC")).to_series())
+
+
+_PREFIX = (  # compose and swarm; kubectl logs --prefix; stern; kubectl and docker logs --timestamps
+    r"^(?:(?:\x1b\[[0-9;]*m)*[A-Za-z0-9][A-Za-z0-9_.@-]*\s*\|(?:\x1b\[[0-9;]*m)* ?(?:\x1b\[[0-9;]*m)*"
+    r"|\[pod/[^\]\s]+\] "
+    r"|[a-z0-9][a-z0-9.-]*-[a-z0-9]+ [a-z0-9][a-z0-9-]* (?:› )?"
+    rf"|(?:{_ISO}) )(?:(?:{_ISO}) )?"
+)
+
+
+def _peel_prefix(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
+    prefix = lines["line"].str.extract(f"({_PREFIX})", 1).fill_null("")
+    text = lines["line"].str.slice(prefix.str.len_chars())
+    stamp = prefix.str.extract(rf"({_ISO}) $", 1)
+    return _peeled(lines, text, pl.select(stamps.rfc3339(pl.lit(stamp))).to_series())
+
+
+def _begins(pattern: str) -> Callable[[pl.Series], pl.Series]:
+    return lambda lines: lines.str.contains(pattern)
+
+
+def _loki_time(text: pl.Expr) -> pl.Expr:
+    return pl.coalesce(stamps.rfc3339(text), stamps.nanoseconds(text))
+
+
+def _microseconds(text: pl.Expr) -> pl.Expr:
+    return text.cast(pl.Int64, strict=False).cast(TIMESTAMP)
+
+
+def _any_time(text: pl.Expr) -> pl.Expr:
+    return pl.coalesce(stamps.rfc3339(text), stamps.epoch(text))
+
+
+WRAPPERS: dict[str, Wrapper] = {
+    wrapper.name: wrapper
+    for wrapper in (
+        Wrapper("docker-json-file", _JSON_FILE.fits, _peel_json_file, piece=_json_file_piece),
+        Wrapper("cri", _begins(_CRI), _peel_cri, piece=_cri_piece),
+        _object(
+            "journald",
+            ("__REALTIME_TIMESTAMP", "MESSAGE"),
+            ("MESSAGE",),
+            "__REALTIME_TIMESTAMP",
+            _microseconds,
+        ),
+        _object("loki", ("labels", "line", "timestamp"), ("line",), "timestamp", _loki_time),
+        _object("vector", ("source_type", "message", "timestamp"), ("message",), "timestamp", _any_time),
+        _object(
+            "filebeat",
+            ("@timestamp", "message"),
+            ("message",),
+            "@timestamp",
+            _any_time,
+            ("@metadata", "input", "agent"),
+        ),
+        _object(
+            "fluentbit", ("date",), ("log", "message"), "date", _any_time, ("log", "message"), certain=False
+        ),
+        Wrapper(
+            "syslog",
+            lambda lines: lines.str.contains(_SYSLOG) | lines.str.contains(_SYSLOG_5424),
+            _peel_syslog,
+        ),
+        Wrapper("svlogd", _begins(_SVLOGD), _peel_svlogd),
+        Wrapper("prefix", _begins(_PREFIX), _peel_prefix, certain=False),
+    )
+}

@@ -1,0 +1,101 @@
+"""What shippers put around a log changes nothing of what is read from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from prewarm.lake import Lake
+from prewarm.logs.files import Source
+from prewarm.pipeline.ingest import IngestResult, ingest
+from prewarm.pipeline.reading import PACE, Pace
+from tests import logmaker
+
+AT = "2026-11-24T09:15:02.311204118Z"
+LOG = logmaker.log(1).decode()
+
+
+def cut(line: str) -> Iterator[tuple[str, bool]]:
+    """A line in pieces, and whether more follow."""
+    for at in range(0, len(line), 100):
+        yield line[at : at + 100], at + 100 < len(line)
+
+
+def json_file(line: str) -> str:
+    records = ({"log": part + "\n" * (not more), "stream": "stderr", "time": AT} for part, more in cut(line))
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def cri(line: str) -> str:
+    return "".join(f"{AT} stderr {'P' if more else 'F'} {part}\n" for part, more in cut(line))
+
+
+def syslog(line: str) -> str:
+    return f"<30>Nov 24 09:15:02 host1 registry[1187]: {line}\n"
+
+
+def read(lake: Path, path: Path, pace: Pace) -> tuple[IngestResult, list[tuple[object, ...]]]:
+    result = ingest(Lake.open(lake), [Source(paths=(str(path),))], pace=pace)
+    columns = [
+        "timestamp",
+        "client",
+        "agent",
+        "repository",
+        "tag",
+        "digest",
+        "kind",
+        "blobs",
+        "bytes",
+        "keys",
+    ]
+    return result, sorted(Lake.open(lake).read("pulls", columns=columns).rows(), key=repr)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "name"), [(json_file, "docker-json-file"), (cri, "cri"), (syslog, "syslog")]
+)
+@pytest.mark.parametrize("chunk", [1_500, 20_000])
+def test_a_wrapped_log_gives_what_it_gives_bare(
+    tmp_path: Path, wrap: Callable[[str], str], name: str, chunk: int
+) -> None:
+    """Wherever chunks end, though lines are cut."""
+    (tmp_path / "bare.log").write_text(LOG)
+    (tmp_path / "wrapped.log").write_text("".join(map(wrap, LOG.splitlines())))
+    bare, expected = read(tmp_path / "a", tmp_path / "bare.log", PACE)
+    wrapped, found = read(tmp_path / "b", tmp_path / "wrapped.log", Pace(chunk=chunk, batch=60))
+    assert found == expected
+    assert (wrapped.accesses, wrapped.malformed) == (bare.accesses, bare.malformed)
+    assert [report.wrapper for report in (*bare.files, *wrapped.files)] == [None, name]
+
+
+def test_a_cut_line_at_the_end_is_read_again(tmp_path: Path) -> None:
+    """Once the rest of it was written."""
+    wrapped = "".join(map(json_file, LOG.splitlines()))
+    records = wrapped.splitlines(keepends=True)
+    at = next(n for n in range(len(records) // 2, len(records)) if r"\n" not in records[n])
+    path = tmp_path / "x.log"
+    path.write_text("".join(records[: at + 1]))
+    read(tmp_path / "lake", path, PACE)
+    path.write_text(wrapped)
+    _, found = read(tmp_path / "lake", path, PACE)
+    (tmp_path / "bare.log").write_text(LOG)
+    assert found == read(tmp_path / "once", tmp_path / "bare.log", PACE)[1]
+
+
+def test_a_json_document_is_read(tmp_path: Path) -> None:
+    """Of an answer of Loki every entry is a line."""
+    values = [[str(1795511702311204118 + n), line] for n, line in enumerate(LOG.splitlines())]
+    answer = {
+        "status": "success",
+        "data": {"resultType": "streams", "result": [{"stream": {}, "values": values}]},
+    }
+    (tmp_path / "answer.json").write_text(json.dumps(answer, indent=1))
+    (tmp_path / "bare.log").write_text(LOG)
+    result, found = read(tmp_path / "lake", tmp_path / "answer.json", Pace(chunk=5_000, batch=60))
+    assert found == read(tmp_path / "once", tmp_path / "bare.log", PACE)[1]
+    assert [(report.path, report.wrapper) for report in result.files] == [
+        (str(tmp_path / "answer.json"), "loki")
+    ]
