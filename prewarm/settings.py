@@ -168,7 +168,9 @@ class ScheduleSection(_Section):
     top: int | None = Field(None, ge=1, description="images at most")
     max_bytes: Bytes | None = Field(None, description="bytes at most")
     objective: Objective = Field("any-pull", description="pulls, any-pull or bytes")
-    holdout: float = Field(0.0, ge=0, lt=1, description="share of a plan to withhold (not available yet)")
+    holdout: float = Field(
+        0.0, ge=0, lt=1, description="random share of a plan to withhold, to measure gains"
+    )
     cron: str | None = Field(None, description="for maintenance (not available yet)")
     verb: Literal["run", "refresh", "prune"] = Field(
         "run", description="refresh and prune are not available yet"
@@ -203,6 +205,9 @@ class ServiceSection(_Section):
 
     host: str = Field("127.0.0.1", description="address to bind")
     port: int = Field(8080, ge=0, le=65535, description="port to bind; 0 takes a free one")
+    refresh: Duration = Field(
+        timedelta(seconds=5), ge=timedelta(seconds=1), description="pause between looks at the lake"
+    )
     tokens: dict[str, TokenSection] = Field({}, description="needed for any bind but loopback")
 
 
@@ -306,10 +311,10 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"schedules.{name}: only a schedule with covers (07:30-11:00) can be run so far"
             )
-        if section.holdout:
-            raise SettingsError(f"schedules.{name}.holdout: withholding is not available yet; expected 0")
         budget = Budget(section.top, section.max_bytes)
-        when = When(name, section.days, section.covers, budget, section.ready_by, section.objective)
+        when = When(
+            name, section.days, section.covers, budget, section.ready_by, section.objective, section.holdout
+        )
         site = self.declared_sites().get(self.cache(section.cache).site or "", self.default_site())
         return when, site
 

@@ -219,6 +219,7 @@ def _show_plan(planned: Plan) -> None:
     title = f"plan {planned.id} for {planned.cache}, {start} – {end}: {output.size(planned.bytes)} to warm"
     rows = [(warm.image, output.size(warm.bytes), warm.reason) for warm in planned.warms]
     rows += [(skip.image, "–", f"not warmed: {skip.reason}") for skip in planned.skipped]
+    rows += [(held.image, "–", held.reason) for held in planned.withheld]
     output.print_table(("image", "adds", "why"), rows, right=("adds",), title=title)
 
 

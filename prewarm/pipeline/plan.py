@@ -27,6 +27,7 @@ from prewarm.pipeline.catalogue import record_images
 from prewarm.pipeline.documents import MAX_DOCUMENT, from_text, to_document, to_text
 from prewarm.references import Reference
 from prewarm.warming import planning
+from prewarm.warming.holdout import withhold
 from prewarm.warming.images import Image, Platform, parse_platform
 from prewarm.warming.planning import Budget, Candidate, Gate, Plan, Skip
 
@@ -53,6 +54,7 @@ class Request:
     budget: Budget = field(default_factory=Budget)
     objective: str = "pulls"
     model: str = "auto"
+    holdout: float = 0.0  # share of the plan that is withheld, for the experiment
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ async def plan_with(
         objective=request.objective,
         clock=_clock(spec, demand).zone,
     )
-    decided = replace(decided, meta={PLATFORMS: ",".join(map(str, known.platforms))})
+    decided = withhold(decided, [each.candidate for each in asked], request.holdout, Gate(spec.rules).always)
+    decided = replace(decided, meta=decided.meta | {PLATFORMS: ",".join(map(str, known.platforms))})
     images = {each.candidate.image: each.image for each in asked if each.image is not None}
     await asyncio.to_thread(_keep, lake, decided, list(images.values()), now)
     wanted = {warm.image for warm in decided.warms}

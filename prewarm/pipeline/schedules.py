@@ -27,6 +27,7 @@ class When:
     budget: Budget
     ready_by: str | None = None  # "07:30"
     objective: str = "any-pull"
+    holdout: float = 0.0  # share to withhold, for the experiment
 
 
 def due(when: When, site: Site, now: datetime) -> Request:
@@ -43,7 +44,8 @@ def due(when: When, site: Site, now: datetime) -> Request:
         if day.weekday() in allowed and stop > now and start - now <= DAY:
             ready = _on(site, day, _clock(when.ready_by)) if when.ready_by else start
             budget = Budget(when.budget.top, when.budget.max_bytes, when.budget.max_pulls, _ahead(ready, now))
-            return Request(start, -((start - stop) // timedelta(hours=1)), budget, when.objective)
+            hours = -((start - stop) // timedelta(hours=1))
+            return Request(start, hours, budget, when.objective, holdout=when.holdout)
     raise SettingsError(f"schedule {when.name!r} is not due: it covers {when.covers} on {when.days}")
 
 

@@ -256,7 +256,9 @@ def _in_rank_order(plan: Plan, warmed: Mapping[str, Outcome]) -> tuple[Outcome, 
     """One outcome per candidate; candidates without a rank, the operator's own, come first."""
     ranked = [(warm.rank, warmed[warm.image]) for warm in plan.warms]
     ranked += [(skip.rank, _skipped(skip)) for skip in plan.skipped]
-    ranked += [(held.rank, Outcome(held.image, "withheld", held.digest)) for held in plan.withheld]
+    ranked += [
+        (held.rank, Outcome(held.image, "withheld", held.digest, note=held.reason)) for held in plan.withheld
+    ]
     return tuple(outcome for _, outcome in sorted(ranked, key=lambda pair: pair[0]))
 
 

@@ -19,7 +19,7 @@ import pytest
 from prewarm.errors import CacheBusy, CacheError, SettingsError
 from prewarm.lake import Lake
 from prewarm.pipeline.caches import CacheSpec, state_folder
-from prewarm.pipeline.plan import Request, plan
+from prewarm.pipeline.plan import Request, find, plan
 from prewarm.pipeline.run import Conduct, RunResult, run, stopped_by_signals
 from prewarm.warming.contacts import Endpoint
 from prewarm.warming.executor import Event, lock
@@ -319,3 +319,22 @@ async def test_a_stop_ends_planning_too(tmp_path: Path, hub: FakeRegistry) -> No
 
     with pytest.raises(CacheError, match="stopped while planning; nothing was warmed"):
         await ran(lake, tmp_path, hub, stop=stop)
+
+
+async def test_what_is_withheld_is_never_warmed_and_kept_as_an_outcome(
+    tmp_path: Path, hub: FakeRegistry
+) -> None:
+    """The other half of the experiment: it is in the plan and in the lake, and no byte of it travels."""
+    hub.push_image("library/web", "1", layers=[b"w" * 100_000])
+    hub.push_image("acme/api", "2.1", layers=[b"a" * 100_000])
+    lake = lake_with(tmp_path, WEB, API)
+    result = await ran(lake, tmp_path, hub, replace(REQUEST, holdout=0.5))
+
+    [warmed], [withheld] = result.plan.warms, result.plan.withheld
+    assert states(result) == {warmed.image: "warmed", withheld.image: "withheld"}
+    repository = withheld.image.removeprefix("docker.io/").partition(":")[0]
+    assert not hub.asked("GET", f"/{repository}/blobs/")
+    kept = dict(lake.read("outcomes").select("image", "state").iter_rows())
+    assert kept == {warmed.image: "warmed", withheld.image: "withheld"}
+    again = await ran(lake, tmp_path, hub, find(lake, result.plan.id))
+    assert states(again) == {warmed.image: "already", withheld.image: "withheld"}

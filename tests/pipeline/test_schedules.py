@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -67,3 +68,10 @@ def test_days_that_cannot_be_read_are_refused(text: str) -> None:
     """Only three-letter English days, alone or as ranges."""
     with pytest.raises(SettingsError, match="examples: mon-fri"):
         weekdays(text)
+
+
+def test_a_schedule_hands_its_holdout_on() -> None:
+    """The plan withholds that share."""
+    request = due(replace(MORNING, holdout=0.1), BOISE, datetime(2026, 11, 24, 13, 0, tzinfo=UTC))
+
+    assert request.holdout == 0.1
