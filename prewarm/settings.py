@@ -144,7 +144,7 @@ class CacheSection(BaseModel):
     rewrite: dict[str, str] = Field({}, description="registries to name prefixes on this cache")
     ttl: Duration | None = Field(None, description="how long a fill is kept")
     max_bytes: Bytes | None = Field(None, description="most bytes that one plan may add")
-    bandwidth: Bytes | None = Field(None, description="most bytes a second that warming may use")
+    bandwidth: Bytes | None = Field(None, gt=0, description="most bytes a second that warming may use")
     always: Strings = Field((), description="images that every plan begins with")
     never: Strings = Field((), description="globs that no plan may contain")
     allow: Strings = Field((), description="globs that a plan may contain; none: anything")

@@ -123,6 +123,13 @@ class Overview:
             raise SettingsError(f"site: the lake has several ({', '.join(names)}); pick one: site={names[0]}")
         return self.chosen(site)[0]
 
+    def count(self, site: str | None = None) -> int:
+        """How many images a ranking has."""
+        asked = self.chosen(site)
+        if len(asked) == 1:
+            return len(asked[0].grid.images)
+        return len({image for view in asked for image in view.grid.images})
+
     def reaches(self, at: datetime, hours: int, site: str | None = None) -> bool:
         """Whether a ranking of this window can be answered from here."""
         return at >= self.at and all(view.reaches(at, hours) for view in self.chosen(site))

@@ -1,9 +1,10 @@
-"""Who may ask: bearer tokens, kept as hashes, with scopes."""
+"""Who may ask: bearer tokens, kept as hashes, with scopes; without tokens, this machine alone."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 from typing import Annotated
 
 from fastapi import Header, HTTPException
@@ -14,15 +15,25 @@ from prewarm.settings import ServiceSection
 class Access:
     """A dependency that lets a request through when its bearer token has the scope.
 
-    With no tokens set everyone may ask: only loopback is bound then.
+    With no tokens set everyone on this machine may ask, by a name of this machine: a web page elsewhere that
+    lets its own name resolve to 127.0.0.1 may not.
     """
 
     def __init__(self, service: ServiceSection, scope: str) -> None:
         self._tokens = tuple(service.tokens.values())
         self._scope = scope
 
-    def __call__(self, authorization: Annotated[str | None, Header(max_length=4096)] = None) -> None:
+    async def __call__(
+        self,
+        authorization: Annotated[str | None, Header(max_length=4096, include_in_schema=False)] = None,
+        host: Annotated[str, Header(max_length=300, include_in_schema=False)] = "",
+    ) -> None:
         if not self._tokens:
+            if not is_loopback(_name(host)):
+                raise HTTPException(
+                    403,
+                    "without [service.tokens] only localhost is answered: ask http://127.0.0.1 or set one",
+                )
             return
         kind, _, token = (authorization or "").partition(" ")
         digest = hashlib.sha256(token.strip().encode()).hexdigest()
@@ -36,3 +47,18 @@ class Access:
             )
         if not any(self._scope in known.scopes for known in fitting):
             raise HTTPException(403, f"this token lacks the scope {self._scope!r}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _name(host: str) -> str:
+    """The Host header without its port."""
+    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0].lower()

@@ -5,10 +5,26 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from prewarm.lake import Lake
+from prewarm.errors import PrewarmError
+from prewarm.service.board import board
 from prewarm.service.problems import problem
 
 router = APIRouter(tags=["health"])
+
+NOT_READY = {
+    "description": "no ranking can be answered yet: the lake is empty, unreadable or being looked at",
+    "content": {
+        "application/problem+json": {
+            "example": {
+                "type": "NotEnoughHistory",
+                "title": "the lake at ./lake holds no pulls to learn from; read a log first, for example",
+                "status": 503,
+                "detail": "the lake at ./lake holds no pulls to learn from; read a log first, for example: "
+                "prewarm ingest /var/log/registry/access.log",
+            }
+        }
+    },
+}
 
 
 @router.get("/livez")
@@ -17,10 +33,11 @@ def livez() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses={503: {"description": "the lake holds no pulls yet"}})
+@router.get("/readyz", responses={503: NOT_READY})
 def readyz(request: Request) -> JSONResponse:
-    """The lake can be read and holds pulls, so that a ranking can be answered."""
-    lake = Lake.open(request.app.state.settings.lake)
-    if not lake.exists("pulls"):
-        return problem(503, "the lake holds no pulls yet: run prewarm ingest")
+    """A ranking can be answered. Until then 503, and the detail says what is missing."""
+    try:
+        board(request).read()
+    except PrewarmError as reason:
+        return problem(503, str(reason), kind=type(reason).__name__, headers={"Retry-After": "5"})
     return JSONResponse({"status": "ok"})

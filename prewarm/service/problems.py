@@ -28,17 +28,22 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(errors.PrewarmError)
     async def refused(_: Request, error: errors.PrewarmError) -> JSONResponse:
-        return problem(_status(error), str(error), kind=type(error).__name__)
+        status = _status(error)
+        later = {"Retry-After": "5"} if status == 503 else {}
+        return problem(status, str(error), kind=type(error).__name__, headers=later)
 
     @app.exception_handler(HTTPException)
     async def declined(_: Request, error: HTTPException) -> JSONResponse:
         return problem(error.status_code, str(error.detail), headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"][1:])
-        return problem(422, f"{field}: {first['msg'].removeprefix('Value error, ')}", kind="InvalidParameter")
+        said = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            said = _unknown(field, _parameters(request))
+        return problem(422, f"{field}: {said}", kind="InvalidParameter")
 
 
 def problem(
@@ -51,3 +56,15 @@ def problem(
 
 def _status(error: errors.PrewarmError) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def _parameters(request: Request) -> list[str]:
+    """What the route that was asked takes in its query."""
+    known = (query.field_info.annotation for query in request.scope["route"].dependant.query_params)
+    return sorted(name for model in known for name in getattr(model, "model_fields", ()))
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = errors.nearest(name, known)
+    hint = f"; did you mean {near!r}?" if near else ";"
+    return f"unknown parameter{hint} known: {', '.join(known) or 'none'}"

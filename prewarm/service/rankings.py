@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Request, Response
+from fastapi import Query as Parameters
+from pydantic import AwareDatetime, Field
 
 from prewarm.errors import SettingsError
 from prewarm.lake import Lake
 from prewarm.pipeline import forecast
+from prewarm.service import answers
+from prewarm.service.board import Now, OnBoard
 
 if TYPE_CHECKING:
-    from prewarm.pipeline.forecast import Answer, RankResult
+    from prewarm.pipeline.forecast import RankResult
+    from prewarm.pipeline.overviews import Overview
     from prewarm.settings import Settings
 
 router = APIRouter(tags=["ranking"])
 
 DEEPEST = 100_000  # images that a ranking is kept for, so that pages come from one computation
+COLUMNS = ("at", "rank", "image", "mean", "probability", "bytes", "score")
+
+_ROW = {
+    "rank": 1,
+    "image": "docker.io/library/postgres:16",
+    "mean": 4.8,
+    "probability": 0.95,
+    "bytes": 154231873,
+    "score": 4.8,
+}
+EXAMPLE = answers.example(
+    {
+        "at": "2026-11-30T07:00:00Z",
+        "hours": 1,
+        "site": "boise",
+        "model": "profile",
+        "objective": "pulls",
+        "total": 214,
+        "ranking": [_ROW],
+        "limit": 50,
+        "offset": 0,
+        "cutoffs": {"boise": "2026-11-30T06:00:00Z"},
+        "warnings": [],
+    },
+    "at,rank,image,mean,probability,bytes,score",
+)
 
 
-class Question(BaseModel):
+class Question(answers.Paged):
     """The query of a ranking; unknown parameters are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     site: str | None = Field(None, max_length=200, description="one site; without it, all sites together")
     at: AwareDatetime | None = Field(
@@ -34,33 +64,42 @@ class Question(BaseModel):
     )
     day: date | None = Field(None, description="all hours of this day on the site's clock, instead of `at`")
     hours: int = Field(1, ge=1, le=744, description="length of the window")
-    limit: int = Field(50, ge=1, le=1000)
-    offset: int = Field(0, ge=0, le=DEEPEST)
-    objective: Literal["pulls", "any-pull", "bytes"] = "pulls"
-    model: str = Field("auto", max_length=100)
+    offset: int = Field(0, ge=0, le=DEEPEST, description="images to pass over")
+    objective: Literal["pulls", "any-pull", "bytes"] = Field("pulls", description="what is ranked by")
+    model: str = Field("auto", max_length=100, description="a forecaster by name, or auto")
+
+    @property
+    def plain(self) -> bool:
+        """Whether it asks for one window by the default model."""
+        return self.day is None and self.model == "auto"
 
 
-@router.get("/rankings")
-def rankings(question: Annotated[Question, Query()], request: Request, response: Response) -> dict[str, Any]:
+@router.get("/rankings", responses=EXAMPLE)
+def rankings(
+    question: Annotated[Question, Parameters()], request: Request, held: OnBoard, now: Now
+) -> Response:
     """Rank the images of a window by expected pulls.
 
-    Answers come from whatever the lake holds now; the same question is computed once for each state of
-    the lake.
+    Windows of the coming days are answered from memory. A past `at`, a `day` or a model by name is computed
+    from the lake, once for each of its states.
     """
-    settings: Settings = request.app.state.settings
     if question.day and (question.at or question.hours != 1):
         raise SettingsError("day: ranks all 24 hours of a day; leave out at and hours")
-    version = Lake.open(settings.lake).snapshot("pulls").version
-    at = question.at or _next_minute(datetime.now(UTC))
-    result = _computed(request.app.state.rankings, question, at.astimezone(UTC), version)
-    response.headers["Cache-Control"] = "private, max-age=15"
-    return _document(result, question)
+    at = (question.at or _next_minute(now)).astimezone(UTC)
+    held.overview.chosen(question.site)  # an unknown site is refused before anything is computed
+    if question.plain and held.overview.reaches(at, question.hours, question.site):
+        body = held.answer((question, at), lambda: _held(held.overview, question, at))
+    else:
+        result = _computed(request, question, at)
+        body = _body(result, question, len(result.ranking))
+    return answers.reply(request, body, question.format)
 
 
-def computer(settings: Settings) -> Any:
-    """A function from what decides a ranking to the ranking; the last few are kept."""
+def computer(settings: Settings) -> Callable[..., RankResult]:
+    """A function from what decides a ranking to the ranking; the last few are kept, one is made at a time."""
+    one_by_one = threading.Lock()
 
-    @lru_cache(maxsize=64)
+    @lru_cache(maxsize=16)
     def compute(
         version: int | None,
         site: str | None,
@@ -72,10 +111,11 @@ def computer(settings: Settings) -> Any:
     ) -> RankResult:
         lake, sites = Lake.open(settings.lake), settings.declared_sites()
         asked: dict[str, Any] = {"default": settings.default_site(), "counting": settings.counting()}
-        if day is not None:
-            return forecast.rank_day(lake, sites, day, DEEPEST, site, objective, model, **asked)
-        moments = [at or datetime.now(UTC)]
-        return forecast.rank(lake, sites, moments, hours, DEEPEST, site, objective, model, **asked)
+        with one_by_one:
+            if day is not None:
+                return forecast.rank_day(lake, sites, day, DEEPEST, site, objective, model, **asked)
+            moments = [at or datetime.now(UTC)]
+            return forecast.rank(lake, sites, moments, hours, DEEPEST, site, objective, model, **asked)
 
     return compute
 
@@ -85,27 +125,49 @@ def _next_minute(now: datetime) -> datetime:
     return now.replace(second=0, microsecond=0) + timedelta(minutes=1)
 
 
-def _computed(compute: Any, question: Question, at: datetime, version: int | None) -> RankResult:
+def _held(overview: Overview, question: Question, at: datetime) -> bytes:
+    deep = question.offset + question.limit
+    result = overview.rank(at, question.hours, question.site, question.objective, deep)
+    return _body(result, question, overview.count(question.site))
+
+
+def _computed(request: Request, question: Question, at: datetime) -> RankResult:
+    settings: Settings = request.app.state.settings
+    version = Lake.open(settings.lake).snapshot("pulls").version
     moment = None if question.day else at
-    result: RankResult = compute(
+    result: RankResult = request.app.state.rankings(
         version, question.site, moment, question.day, question.hours, question.objective, question.model
     )
     return result
 
 
-def _document(result: RankResult, question: Question) -> dict[str, Any]:
+def _body(result: RankResult, question: Question, total: int) -> bytes:
+    if question.format == "json":
+        return answers.as_json(_document(result, question, total))
+    rows = [
+        {"at": answer.at, **asdict(ranked)}
+        for answer in result.answers
+        for ranked in question.page(list(answer.ranking))
+    ]
+    return answers.as_csv(COLUMNS, rows)
+
+
+def _document(result: RankResult, question: Question, total: int) -> dict[str, Any]:
     shared = {
         "hours": result.hours,
         "site": result.site,
         "model": result.model,
         "objective": result.objective,
     }
+    found = [
+        {
+            "at": answer.at,
+            **shared,
+            "total": total,
+            "ranking": [asdict(ranked) for ranked in question.page(list(answer.ranking))],
+        }
+        for answer in result.answers
+    ]
+    body = found[0] if question.day is None else {**shared, "day": question.day, "answers": found}
     pages = {"limit": question.limit, "offset": question.offset}
-    answers = [{"at": answer.at, **shared, **_page(answer, question)} for answer in result.answers]
-    body = answers[0] if question.day is None else {**shared, "day": question.day, "answers": answers}
     return {**body, **pages, "cutoffs": result.cutoffs, "warnings": list(result.warnings)}
-
-
-def _page(answer: Answer, question: Question) -> dict[str, Any]:
-    page = answer.ranking[question.offset : question.offset + question.limit]
-    return {"total": len(answer.ranking), "ranking": [asdict(ranked) for ranked in page]}

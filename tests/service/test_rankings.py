@@ -14,10 +14,12 @@ from prewarm.errors import SettingsError
 from prewarm.lake import Lake
 from prewarm.logs.files import Source
 from prewarm.pipeline.ingest import ingest
-from prewarm.service import is_loopback, serve
+from prewarm.service import serve
+from prewarm.service.access import is_loopback
 from prewarm.service.app import create_app
 from prewarm.settings import load
 from tests.logs_of_a_day import access_log, pull
+from tests.service.conftest import BASE
 
 EIGHT = "2026-11-16T08:00:00Z"
 
@@ -32,7 +34,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def client(lake: str) -> Iterator[TestClient]:
-    with TestClient(create_app(load(lake=lake))) as client:
+    with TestClient(create_app(load(lake=lake)), BASE) as client:
         yield client
 
 
@@ -88,7 +90,7 @@ def test_new_pulls_change_the_answer(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path / "lake")
     source = Source(paths=(str(tmp_path / "access.log"),))
     ingest(lake, [source])
-    with TestClient(create_app(load(lake=lake.root))) as client:
+    with TestClient(create_app(load(lake=lake.root)), BASE) as client:
         before = client.get("/v1/rankings", params={"at": EIGHT}).json()
         (tmp_path / "access.log").write_text(access_log())
         ingest(lake, [source])
@@ -103,7 +105,7 @@ def test_what_was_logged_a_moment_ago_is_ranked(tmp_path: Path) -> None:
     (tmp_path / "access.log").write_text("\n".join(lines) + "\n")
     lake = Lake.open(tmp_path / "lake")
     ingest(lake, [Source(paths=(str(tmp_path / "access.log"),))])
-    with TestClient(create_app(load(lake=lake.root))) as client:
+    with TestClient(create_app(load(lake=lake.root)), BASE) as client:
         answer = client.get("/v1/rankings")
 
     assert answer.status_code == 200
@@ -136,7 +138,7 @@ def test_refusals_are_problem_details(client: TestClient, query: str, status: in
 
 def test_health_tells_a_process_from_a_service(client: TestClient, tmp_path: Path) -> None:
     """Alive is not ready: an empty lake can rank nothing."""
-    with TestClient(create_app(load(lake=str(tmp_path / "empty")))) as empty:
+    with TestClient(create_app(load(lake=str(tmp_path / "empty"))), BASE) as empty:
         assert empty.get("/livez").status_code == 200
         assert empty.get("/readyz").status_code == 503
         assert empty.get("/v1/rankings").status_code == 409
@@ -149,7 +151,7 @@ def test_tokens_guard_the_ranking(lake: str) -> None:
         "grafana": {"sha256": hashlib.sha256(b"reader").hexdigest()},
         "agent": {"sha256": hashlib.sha256(b"writer").hexdigest(), "scopes": ["ingest"]},
     }
-    with TestClient(create_app(load(lake=lake, service={"tokens": tokens}))) as client:
+    with TestClient(create_app(load(lake=lake, service={"tokens": tokens})), BASE) as client:
         statuses = {
             token: client.get("/v1/rankings", headers={"Authorization": f"Bearer {token}"}).status_code
             for token in ("reader", "writer", "wrong")

@@ -1,0 +1,95 @@
+"""Bodies of reads: JSON or CSV, with an ETag, and 304 where the asker has it already."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from fastapi import Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
+
+Form = Literal["json", "csv"]
+CACHING = "private, max-age=15"
+TYPES: Mapping[str, str] = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
+
+
+class Query(BaseModel):
+    """What every question has in common: nothing but what it declares."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Paged(Query):
+    """A question that is answered with a page of rows."""
+
+    limit: int = Field(50, ge=1, le=1000, description="rows at most")
+    offset: int = Field(0, ge=0, le=10_000_000, description="rows to pass over")
+    format: Form = Field("json", description="csv gives the rows alone")
+
+    def page(self, rows: list[Any]) -> list[Any]:
+        """The rows that are asked for."""
+        return rows[self.offset : self.offset + self.limit]
+
+
+def reply(request: Request, body: bytes, form: Form = "json", headers: Mapping[str, str] = {}) -> Response:
+    """`body` with its ETag; 304 when the request names that."""
+    # Weak: the same answer may travel compressed.
+    tag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    told = {"ETag": tag, "Cache-Control": CACHING, **headers}
+    if _named(tag, request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers=told)
+    return Response(body, media_type=TYPES[form], headers=told)
+
+
+def as_json(document: Mapping[str, Any]) -> bytes:
+    """Times in ISO 8601, UTC; what is not a number is null."""
+    return to_json(document, inf_nan_mode="null")
+
+
+def as_csv(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """A header and the rows; what nobody knows is empty."""
+    names = list(columns)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")  # RFC 4180
+    writer.writerow(names)
+    writer.writerows([_cell(row[name]) for name in names] for row in rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+
+
+def _named(tag: str, wanted: str) -> bool:
+    """Whether If-None-Match names this entity (RFC 9110, section 13.1.2; weak comparison)."""
+    names = {each.strip().removeprefix("W/") for each in wanted[:4096].split(",")}
+    return "*" in names or tag.removeprefix("W/") in names
+
+
+def example(document: Mapping[str, Any], table: str | None = None) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route for the OpenAPI document: one example, and what a read may refuse with."""
+    content: dict[str, Any] = {"application/json": {"example": document}}
+    if table is not None:
+        content["text/csv"] = {"example": table}
+    problem = {"application/problem+json": {"example": _PROBLEM}}
+    return {
+        200: {"description": "found", "content": content},
+        304: {"description": "the ETag named by If-None-Match is still right"},
+        404: {"description": "a site, image or model that nobody knows", "content": problem},
+        409: {"description": "the lake holds nothing to learn from yet", "content": problem},
+        422: {"description": "a parameter that cannot be used", "content": problem},
+        503: {"description": "the first forecast is being made, or the lake cannot be read"},
+    }
+
+
+_PROBLEM = {
+    "type": "UnknownName",
+    "title": "no site called 'boize'; did you mean 'boise'? known",
+    "status": 404,
+    "detail": "no site called 'boize'; did you mean 'boise'? known: berlin, boise",
+}

@@ -1,0 +1,87 @@
+"""`GET /v1/sites`: which sites there are, how far they are known, when their next peak comes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from fastapi import Query as Parameters
+
+from prewarm.demand.calendars import HOUR
+from prewarm.service import answers
+from prewarm.service.board import Held, OnBoard
+
+if TYPE_CHECKING:
+    from prewarm.pipeline.overviews import View
+
+router = APIRouter(tags=["sites"])
+
+EXAMPLE = answers.example(
+    {
+        "at": "2026-11-30T06:31:00Z",
+        "total": 1,
+        "sites": [
+            {
+                "site": "boise",
+                "timezone": "America/Boise",
+                "first": "2026-10-05T13:02:11Z",
+                "last": "2026-11-30T06:30:40Z",
+                "cutoff": "2026-11-30T06:00:00Z",
+                "pulls": 17176,
+                "images": 214,
+                "demand": 9046,
+                "set_aside": {"check": 8121},
+                "peak": {"time": "2026-11-30T15:00:00Z", "mean": 28.9},
+                "unknown": None,
+            }
+        ],
+    }
+)
+
+
+class Question(answers.Query):
+    """A list of sites takes no parameter."""
+
+
+@router.get("/sites", responses=EXAMPLE)
+def sites(question: Annotated[Question, Parameters()], request: Request, held: OnBoard) -> Response:
+    """Every site of the lake: its clock, what was logged, and the busiest hour of the coming day.
+
+    `unknown` says why a site cannot be forecast; its other numbers are then null.
+    """
+    return answers.reply(request, held.answer("sites", lambda: _body(held)))
+
+
+def _body(held: Held) -> bytes:
+    overview = held.overview
+    names = sorted({*overview.views, *overview.unknown})
+    found = [
+        {"site": name, "pulls": overview.pulls.get(name, 0), **_told(overview.views.get(name)),
+         "unknown": overview.unknown.get(name)}
+        for name in names
+    ]  # fmt: skip
+    return answers.as_json({"at": overview.at, "total": len(found), "sites": found})
+
+
+def _told(view: View | None) -> dict[str, Any]:
+    if view is None:
+        nothing = ("timezone", "first", "last", "cutoff", "images", "demand", "set_aside", "peak")
+        return dict.fromkeys(nothing)
+    return {
+        "timezone": view.site.timezone,
+        "first": view.extent.first,
+        "last": view.extent.last,
+        "cutoff": view.grid.cutoff,
+        "images": len(view.grid.images),
+        "demand": int(view.grid.counts.sum()),
+        "set_aside": view.outlook.history.set_aside,
+        "peak": _peak(view),
+    }
+
+
+def _peak(view: View) -> dict[str, Any]:
+    """The busiest of the coming 24 hours."""
+    coming = view.means[:, :24].sum(axis=0)
+    busiest = int(np.argmax(coming))
+    return {"time": view.start + busiest * HOUR, "mean": float(coming[busiest])}
