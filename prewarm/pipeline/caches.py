@@ -16,6 +16,7 @@ from prewarm import plugins
 from prewarm.errors import PrewarmError, SettingsError
 from prewarm.references import Reference, rewrite
 from prewarm.warming.caches import Cache, Driver, Finding, Surroundings
+from prewarm.warming.pacing import Pace
 from prewarm.warming.planning import Rules
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def _configured(driver: Driver, spec: CacheSpec) -> Any:
 def _surroundings(
     spec: CacheSpec, registries: Registries, folder: Path, platforms: tuple[Platform, ...]
 ) -> Surroundings:
+    timing = registries.timing
     return Surroundings(
         name=spec.name,
         registries=registries,
@@ -168,4 +170,5 @@ def _surroundings(
         rewrite=dict(spec.rewrite),
         platforms=platforms,
         folder=folder / "caches" / quote(spec.name, safe=""),
+        pace=Pace(spec.bandwidth, timing.clock, timing.sleep) if spec.bandwidth else None,
     )

@@ -42,6 +42,34 @@ def test_skopeo_reads_back_what_a_layout_was_warmed_with(origin: Distribution, f
     assert {file.name for file in (folder / "out").iterdir()} >= {blob.split(":")[1] for blob in web.blobs}
 
 
+def test_a_folder_is_filled_no_faster_than_allowed(origin: Distribution, folder: Path) -> None:
+    """Three megabytes at one a second, whatever the link could do."""
+    images.push_image(origin.url, "library/web", "1", [1_000_000] * 3)
+    cache = 'driver = "layout"\npath = "./oci"\nbandwidth = "1MB/s"'
+    prewarm = with_history(folder / "p", config(origin, cache), WEB)
+
+    run = prewarm.ok("run", "--cache", "here", "--top", "1")
+
+    assert run["totals"]["bytes"] > 3_000_000
+    assert 2.5 < run["outcomes"][0]["seconds"] < 30
+
+
+def test_a_schedule_withholds_its_share(origin: Distribution, folder: Path) -> None:
+    """One of two images, which its plan and its outcomes name; the other is in the folder."""
+    for name in (WEB, API):
+        repository, _, tag = name.removeprefix("docker.io/").partition(":")
+        images.push_image(origin.url, repository, tag, [200_000])
+    schedule = '[schedules.now]\ncache = "here"\ncovers = "00:00-23:59"\nholdout = 0.5'
+    cache = f'driver = "layout"\npath = "./oci"\n{schedule}'
+    prewarm = with_history(folder / "p", config(origin, cache), WEB, API)
+
+    run = prewarm.ok("run", "--schedule", "now")
+
+    states = {outcome["state"]: outcome["image"] for outcome in run["outcomes"]}
+    assert set(states) == {"warmed", "withheld"}
+    assert states["withheld"] not in (folder / "p/oci/index.json").read_text()
+
+
 def test_an_engine_has_what_it_was_warmed_with(
     origin: Distribution, mirror: Distribution, engine: Engine, folder: Path
 ) -> None:

@@ -23,6 +23,7 @@ from prewarm.references import Reference
 from prewarm.warming.caches.docker import DockerConfig, Engine, downloaded, open_engine, refusal
 from prewarm.warming.credentials import Credentials
 from prewarm.warming.images import Image
+from prewarm.warming.pacing import Pace
 from tests.engine_double import EngineDouble
 from tests.memory_cache import image_of
 from tests.shelf import Shelf, surroundings
@@ -264,3 +265,21 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
     """The known schemes only."""
     with pytest.raises(ValueError, match="url"):
         DockerConfig(url=url)
+
+
+async def test_pulls_take_their_turn_by_what_they_transfer(engine: EngineDouble, shelf: Shelf) -> None:
+    """The bytes do not pass us: the image's size is waited for, and corrected by what was there already."""
+    now = 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    image = put(engine, shelf, bytes(3000), bytes(7000))
+    engine.layers.add(image.root.layers[1].digest)
+    pace = Pace(1000, lambda: now, sleep)
+    async with open_engine(DockerConfig(url=engine.url), surroundings(shelf, pace=pace)) as cache:
+        await cache.warm(image)
+        await pace.take(1)
+
+    assert now == pytest.approx(3, abs=0.5)

@@ -13,6 +13,7 @@ import pytest
 from prewarm.errors import CacheError, DigestMismatch, ForbiddenHost, NotFound, Unavailable
 from prewarm.references import Reference
 from prewarm.warming.caches.layout import LayoutConfig, open_layout
+from prewarm.warming.pacing import Pace
 from tests.shelf import Shelf, surroundings
 
 API = Reference.parse("registry.test/acme/api:1")
@@ -260,3 +261,19 @@ async def test_check_tells_what_a_person_should_know(tmp_path: Path, shelf: Shel
         findings = {finding.subject: finding for finding in await cache.check()}
         assert findings["content"].message == "1 images"
         assert findings["space"].message.endswith("free")
+
+
+async def test_what_streams_into_the_folder_keeps_the_pace(tmp_path: Path, shelf: Shelf) -> None:
+    """All transfers of the cache share one rate."""
+    now = 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    shelf.put("acme/api", "1", bytes(40_000), bytes(60_001))
+    pace = Pace(10_000, lambda: now, sleep)
+    async with open_layout(config(tmp_path), surroundings(shelf, pace=pace)) as cache:
+        await cache.warm(await cache.resolve(API))
+
+    assert 6 <= now <= 15  # 100 kB but for the last chunk

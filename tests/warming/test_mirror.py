@@ -16,6 +16,7 @@ from prewarm.references import Reference
 from prewarm.warming.caches import Surroundings
 from prewarm.warming.caches.mirror import DRIVER, Mirror
 from prewarm.warming.credentials import Credentials
+from prewarm.warming.pacing import Pace
 from prewarm.warming.registry import Registries, Timing
 from tests.fakes import BasicAuth, FakeMirror, FakeRegistry, Fault
 
@@ -50,6 +51,8 @@ async def cache(
     time = Time(mirror)
     timing = Timing(time.sleep, lambda: 0.0, time.clock, lambda: EPOCH + days * 86_400)
     more = {key: settings.pop(key) for key in ("rewrite", "folder") if key in settings}
+    if rate := settings.pop("rate", None):
+        more["pace"] = Pace(rate, time.clock, time.sleep)
     async with Registries([], Credentials(), timing=timing) as registries:
         surroundings = Surroundings("office", registries, upstream=upstream, **more)
         async with DRIVER.open(DRIVER.config(url=mirror.url, **settings), surroundings) as opened:
@@ -209,6 +212,21 @@ async def test_a_layer_that_two_repositories_share_is_fetched_for_each(
         transfers = await asyncio.gather(*(office.warm(image) for image in images))
 
     assert sum(transfer.bytes for transfer in transfers) == images[0].bytes + images[2].bytes
+
+
+async def test_fills_keep_the_pace_though_their_bytes_do_not_pass_us(
+    mirror: FakeMirror, origin: FakeRegistry
+) -> None:
+    """By the sizes of the blobs that are missing; those that are held cost no time."""
+    origin.push_image("library/nginx", "1.25", [bytes(60_000), bytes(50_000), bytes(40_000), bytes(900_000)])
+    async with cache(mirror, rate=10_000) as office:
+        image = await office.resolve(NGINX)
+        mirror.store("library/nginx", bytes(900_000))
+        began = office._timing.clock()
+        await office.warm(image)
+        took = office._timing.clock() - began
+
+    assert 9 <= took <= 20  # the last of 150 kB is asked about when all before it have had their time
 
 
 async def test_what_people_pulled_is_held(mirror: FakeMirror, origin: FakeRegistry) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from prewarm.references import Reference
     from prewarm.warming.images import Image, Platform
+    from prewarm.warming.pacing import Pace
     from prewarm.warming.registry import Registries, Registry
 
 
@@ -75,6 +76,7 @@ class Surroundings:
     rewrite: dict[str, str] = field(default_factory=dict)  # name prefixes on this cache, longest wins
     platforms: tuple[Platform, ...] = ()  # () means linux/amd64
     folder: Path = Path()  # where the driver may keep its own state
+    pace: Pace | None = None  # of all that the cache transfers; None: as fast as it goes
 
     def origin(self, reference: Reference) -> tuple[Registry, str]:
         """The registry that `reference` is fetched from, and the path it has there.

@@ -116,7 +116,12 @@ class Engine:
         """Let the engine pull, then ask it what it has."""
         sizes = {_short(blob.digest): blob.size for blob in image.blobs}
         login = await self._surroundings.registries.credentials.of(image.reference.registry)
+        pace = self._surroundings.pace
+        if pace:  # the bytes do not pass us: the image's turn is awaited, and corrected afterwards
+            await pace.take(image.bytes)
         count = await self._pull(image.reference, login, sizes)
+        if pace:
+            pace.give_back(image.bytes - count)
         digests = await self._call(self._digests, image.reference)
         if image.digest in digests or (image.digest == UNKNOWN and digests):
             return Transfer(count, "the engine lists the image with its digest")

@@ -132,6 +132,8 @@ class Layout:
         with file:
             async with aclosing(registry.blob(path, blob)) as chunks:
                 async for chunk in chunks:
+                    if self._surroundings.pace:
+                        await self._surroundings.pace.take(len(chunk))
                     with _in_words(self.root):
                         file.write(chunk)
             with _in_words(self.root):

@@ -146,6 +146,7 @@ class Mirror:
         self._asked = Asked(surroundings.folder / ASKED if surroundings.folder.name else None)
         self._filling: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by digest
         self._filled: set[str] = set()  # paths that this object has filled
+        self._turn = asyncio.Lock()
         self._listing = asyncio.Lock()
         self._listed: tuple[frozenset[str] | None] | None = (
             None  # the answer to the one question for the list
@@ -234,7 +235,7 @@ class Mirror:
 
     async def _fill_alone(self, path: str, blob: Descriptor) -> int:
         was_absent = (path, blob.digest) in self._absent
-        if await self._held(path, blob):
+        if await self._held_in_turn(path, blob):
             self._absent.discard((path, blob.digest))
             return blob.size if was_absent else 0
         held = self._config.fill != "get" and await self._fill_by_head(path, blob)
@@ -244,6 +245,18 @@ class Mirror:
             raise self._never_stored(blob)
         self._absent.discard((path, blob.digest))
         return blob.size
+
+    async def _held_in_turn(self, path: str, blob: Descriptor) -> bool:
+        """Ask, which starts a fill whose bytes do not pass us: so their turn is awaited before it."""
+        pace = self._surroundings.pace
+        if pace is None:
+            return await self._held(path, blob)
+        async with self._turn:
+            await pace.take(blob.size)
+            held = await self._held(path, blob)
+            if held:
+                pace.give_back(blob.size)
+            return held
 
     async def _fill_by_head(self, path: str, blob: Descriptor) -> bool:
         """Whether the mirror fetches the blob by itself."""

@@ -1,0 +1,32 @@
+"""No more bytes a second than a person allowed: a token bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+BURST = 0.25  # seconds' worth of bytes that may pass at once; shorter waits are not worth a timer
+
+
+class Pace:
+    """Bytes per second for everything that one cache transfers; whoever takes waits until its turn."""
+
+    def __init__(
+        self, rate: float, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        """`rate` in bytes per second, `clock` in seconds that only go forward."""
+        self._rate = rate
+        self._clock = clock
+        self._sleep = sleep
+        self._paid = clock()  # the time until which all that was taken has been paid for
+
+    async def take(self, count: int) -> None:
+        """Return when `count` bytes may pass; they are paid for afterwards, so the first pass at once."""
+        now = self._clock()
+        wait = self._paid - now
+        self._paid = max(self._paid, now) + count / self._rate
+        if wait > BURST:
+            await self._sleep(wait)
+
+    def give_back(self, count: int) -> None:
+        """`count` bytes that were taken did not pass after all."""
+        self._paid -= count / self._rate
