@@ -127,9 +127,7 @@ class RegistrySection(_Section):
 
     url: str = Field(description="https://registry-1.docker.io; http:// means plain HTTP")
     max_concurrency: int = Field(4, ge=1, le=256, description="requests at once")
-    reserve: float = Field(
-        0.3, ge=0, le=1, description="share of the pull quota kept for people (not applied yet)"
-    )
+    reserve: float = Field(0.3, ge=0, le=1, description="share of the pull quota kept for people")
     ca_file: Path | None = Field(None, description="PEM file of an own certificate authority")
 
 
@@ -328,7 +326,7 @@ class Settings(BaseSettings):
         from prewarm.warming.registry import Endpoint
 
         return [
-            Endpoint(name, section.url, section.max_concurrency, section.ca_file)
+            Endpoint(name, section.url, section.max_concurrency, section.ca_file, reserve=section.reserve)
             for name, section in self.registries.items()
         ]
 

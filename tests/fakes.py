@@ -100,6 +100,7 @@ class FakeRegistry:
         self.auth = auth
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}  # (repository, tag or digest)
+        self.quota: int | None = None  # pulls that are left of 100, as Docker Hub counts them
         self.seen: list[Seen] = []
         self.released = asyncio.Event()  # lets hanging requests end
         self._faults: list[tuple[str, str, list[Fault], bool]] = []
@@ -309,6 +310,13 @@ class FakeRegistry:
             return self._refuse(404, "MANIFEST_UNKNOWN")
         body, media_type = found
         headers = {"Content-Type": media_type, "Docker-Content-Digest": sha256(body)}
+        if self.quota is not None:
+            if request.method == "GET":
+                if not self.quota:
+                    return self._refuse(429, "TOOMANYREQUESTS")
+                self.quota -= 1
+            left = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": f"{self.quota};w=21600"}
+            headers |= left
         return web.Response(body=body, headers=headers)
 
     async def _blob(self, request: web.Request) -> web.StreamResponse:

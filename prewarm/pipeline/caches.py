@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from prewarm.lake import Lake
     from prewarm.warming.credentials import Credentials
     from prewarm.warming.images import Platform
-    from prewarm.warming.registry import Endpoint, Registries
+    from prewarm.warming.registry import Endpoint, Registries, Registry
+
+
+QUOTA_IMAGE = ("ratelimitpreview/test", "latest")  # that Docker's "Pull usage and limits" names for asking
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +132,24 @@ async def _check_registries(endpoints: tuple[Endpoint, ...], upstream: str | Non
 
 async def _check_registry(registries: Registries, name: str) -> Finding:
     try:
-        await registries.of(name).ping()
-        login = await registries.of(name).login()
+        registry = registries.of(name)
+        await registry.ping()
+        login = await registry.login()
     except PrewarmError as refused:
         return Finding(f"registry {name}", False, str(refused))
-    return Finding(f"registry {name}", True, f"answers {'with our login' if login else 'anonymously'}")
+    known = f"answers {'with our login' if login else 'anonymously'}"
+    return Finding(f"registry {name}", True, f"{known}{await _pulls_left(registry)}")
+
+
+async def _pulls_left(registry: Registry) -> str:
+    """What is left of Docker Hub's quota, in words; "" where there is none."""
+    if registry.endpoint.registry != "docker.io":
+        return ""
+    try:
+        quota = await registry.quota_of(*QUOTA_IMAGE)
+    except PrewarmError:
+        return ""
+    return f"; {quota.remaining} of {quota.limit} pulls are left" if quota else ""
 
 
 def _pull_through(spec: CacheSpec) -> bool:

@@ -38,6 +38,7 @@ class Endpoint:
     max_concurrency: int = 4
     ca_file: Path | None = None  # trusted besides the system's authorities
     timeout: float = 30.0  # seconds without a byte before a request is given up
+    reserve: float = 0.0  # share of its pull quota that is kept for people
 
 
 class Reach(IntEnum):

@@ -13,14 +13,21 @@ import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Self, TypeVar
 
 import aiohttp
 from yarl import URL
 
-from prewarm.errors import DigestMismatch, ForbiddenHost, RegistryError, Unavailable, UnsupportedImage
+from prewarm.errors import (
+    DigestMismatch,
+    ForbiddenHost,
+    RateLimited,
+    RegistryError,
+    Unavailable,
+    UnsupportedImage,
+)
 from prewarm.references import Reference
 from prewarm.warming import images, retries
 from prewarm.warming.contacts import Contacts, Endpoint, base_url
@@ -60,6 +67,10 @@ class Quota:
     remaining: int
     window: float  # seconds
 
+    def spare(self, reserve: float) -> float:
+        """Pulls that are left beside the share `reserve` of the limit."""
+        return self.remaining - reserve * self.limit
+
 
 class Registry:
     """One registry: requests with auth, retries and verified content.
@@ -79,6 +90,9 @@ class Registry:
     ) -> None:
         self.endpoint = endpoint
         self.quota: Quota | None = None
+        self._unmetered = endpoint.reserve <= 0  # as far as we need to know
+        self._counting = asyncio.Lock()
+        self._pulling = 0  # manifests on their way
         self._base = base_url(endpoint)
         self._transport = transport
         self._authorizer = Authorizer(endpoint, credentials, transport, timing.clock)
@@ -114,7 +128,10 @@ class Registry:
         return found or (await self.manifest(repository, reference)).descriptor
 
     async def manifest(self, repository: str, reference: str) -> Manifest:
-        """GET, verified: the body has the digest that was asked for or that the registry names."""
+        """GET, verified: the body has the digest that was asked for or that the registry names.
+
+        RateLimited, without asking, when that pull is one of those that are kept for people.
+        """
 
         async def once() -> Manifest:
             async with self._open("GET", repository, *_manifest(repository, reference)) as response:
@@ -125,7 +142,46 @@ class Registry:
                 digest = reference if ":" in reference else named
                 return images.parse_manifest(body, response.headers.get("Content-Type"), digest)
 
-        return await self._patiently(once)
+        async with self._one_pull(repository, reference):
+            return await self._patiently(once)
+
+    async def quota_of(self, repository: str, reference: str) -> Quota | None:
+        """What is left of the pull quota, as a HEAD tells it for free; None where there is none."""
+        self.quota = None
+        async with self._open("HEAD", repository, *_manifest(repository, reference)):
+            return self.quota
+
+    @asynccontextmanager
+    async def _one_pull(self, repository: str, reference: str) -> AsyncGenerator[None, None]:
+        """One of the pulls that may be spent, within."""
+        async with self._counting:
+            if not self._unmetered:
+                await self._spend_one(repository, reference)
+            self._pulling += 1
+        try:
+            yield
+        finally:
+            self._pulling -= 1
+
+    async def _spend_one(self, repository: str, reference: str) -> None:
+        """Count one pull; RateLimited when no more are left than people shall have."""
+        quota, reserve = self.quota, self.endpoint.reserve
+        if quota is None or quota.spare(reserve) < 1:  # unknown, or the window may have passed
+            try:
+                quota = await self.quota_of(repository, reference)
+            except RegistryError:
+                return  # the GET that follows says what is wrong
+            if quota is not None:  # pulls on their way may not be counted there yet
+                quota = replace(quota, remaining=quota.remaining - self._pulling)
+        if quota is None:
+            self._unmetered = True
+            return
+        if quota.spare(reserve) < 1:
+            raise RateLimited(
+                f"registry {self.endpoint.registry}: {quota.remaining} of {quota.limit} pulls are left, and "
+                f"{reserve * quota.limit:.0f} are kept for people (reserve = {reserve:g})"
+            )
+        self.quota = replace(quota, remaining=quota.remaining - 1)
 
     async def resolve(self, repository: str, reference: str, platforms: tuple[Platform, ...] = ()) -> Image:
         """The image that `reference` stands for now, for `platforms` (default linux/amd64).
