@@ -57,6 +57,35 @@ PULLS: Columns = {
     "file": pl.Int64,  # identity of the file that holds the session's first line
     "batch": pl.Int64,  # of the commit that wrote the row
 }
+# Requests of sessions that were open when reading ended: `logs.settling.empty`, and the last four.
+CARRIED: Columns = {
+    "timestamp": TIME,
+    "client": pl.String,
+    "user": pl.String,
+    "agent": pl.String,
+    "method": pl.String,
+    "registry": pl.String,
+    "upstream": pl.String,
+    "repository": pl.String,
+    "reference": pl.String,
+    "object": pl.String,
+    "status": pl.Int16,
+    "bytes": pl.Int64,
+    "seconds": pl.Float64,
+    "cache": pl.String,
+    "digest": pl.String,
+    "media_type": pl.String,
+    "key": pl.String,
+    "family": pl.String,
+    "offset": pl.Int64,  # of the line in `file`
+    "site": pl.String,
+    "source": pl.String,
+    "paired": pl.Boolean,
+    "file": pl.Int64,  # identity of the file that held the line
+    "owner": pl.Int64,  # identity of the file that was read last of the session
+    "reading": pl.Int64,  # counts while it is what `pulls` has committed for the owner
+    "batch": pl.Int64,
+}
 PUSHES: Columns = {
     "timestamp": TIME,
     "site": pl.String,
@@ -121,6 +150,7 @@ WARMED: Columns = {
 }
 TABLES: Mapping[str, Columns] = {
     "pulls": PULLS,
+    "carried": CARRIED,
     "pushes": PUSHES,
     "images": IMAGES,
     "forecasts": FORECASTS,

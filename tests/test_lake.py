@@ -15,7 +15,7 @@ from deltalake import write_deltalake
 from prewarm import lake as lakes
 from prewarm.errors import LakeError, UnknownName
 from prewarm.lake import Change, Lake, Snapshot
-from prewarm.logs import pulls
+from prewarm.logs import pulls, settling
 
 MONDAY = datetime(2026, 11, 23, 8, tzinfo=UTC)
 
@@ -75,6 +75,13 @@ def test_pulls_on_disk_are_pulls_in_memory() -> None:
     memory = list(pulls.SCHEMA.items())
     assert list(lakes.PULLS.items())[: len(memory)] == memory
     assert list(lakes.PULLS)[len(memory) :] == ["date", "file", "batch"]
+
+
+def test_carried_requests_are_requests_in_memory() -> None:
+    """What waits for the next read comes back as it was."""
+    memory = list(settling.empty().schema.items())
+    assert list(lakes.CARRIED.items())[: len(memory)] == memory
+    assert list(lakes.CARRIED)[len(memory) :] == ["file", "owner", "reading", "batch"]
 
 
 def test_filters_and_columns(tmp_path: Path) -> None:

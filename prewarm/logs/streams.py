@@ -80,8 +80,8 @@ def chunks(
 ) -> Iterator[Chunk]:
     """Cut `path`, from the line that begins at `start` on, into chunks of about `size` bytes.
 
-    No chunk with more than one line reaches across `border`, so that the caller can tell lines read
-    again (`end <= border`) from lines read for the first time.
+    A line that reaches across `border` has a chunk of its own, so that the caller can tell lines read
+    again (`offset < border`) from lines read for the first time.
     """
     tail = max(0, start - TAIL)
     with closing(blocks(path, tail, warn, min(size, BLOCK))) as source:
@@ -189,6 +189,9 @@ class _Cutter:
         inner = self.rest.rfind(b"\n", 0, max(0, self.border - self.offset)) + 1
         if inner:
             yield self._take(inner)
+        across = self.rest.find(b"\n") + 1 if self.offset < self.border else 0
+        if across:
+            yield self._take(across)
         whole = self.rest.rfind(b"\n") + 1
         if whole:
             yield self._take(whole)

@@ -244,11 +244,16 @@ def _read(
             if cursor.is_new(read):
                 _count(read, result, reports[cursor.log.path])
             settlement.add(read)
-        settlement.finish()
+        if any(cursor.seen for cursor in cursors):
+            settlement.finish()
     finally:
         for cursor in cursors:
             cursor.close()
     for cursor in cursors:
+        if cursor.cut:
+            result.warnings.append(
+                f"{cursor.log.shown} ends in the middle of a line; it is read when its end is written"
+            )
         counted = settlement.accesses.get(cursor.number, 0)
         reports[cursor.log.path].accesses += counted
         result.accesses += counted

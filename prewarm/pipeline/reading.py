@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
@@ -28,6 +29,24 @@ LONG_AGO = -(1 << 60)
 
 FILE_BITS = 40
 """A line's place: the number of its file above, its offset below (files of up to a terabyte)."""
+
+
+Place = TypeVar("Place", int, pl.Expr)
+
+
+def place(number: Place, offset: Place) -> Place:
+    """Where a line is, as one integer that orders lines by file, then by offset."""
+    return number * (1 << FILE_BITS) + offset
+
+
+def number_of(place: pl.Expr) -> pl.Expr:
+    """The number of the file that a place is in."""
+    return (place // (1 << FILE_BITS)).cast(pl.Int64)
+
+
+def offset_of(place: pl.Expr) -> pl.Expr:
+    """The offset in its file of a place."""
+    return place & ((1 << FILE_BITS) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +75,11 @@ class Log:
     def size(self) -> int:
         """Bytes on disk."""
         return Path(self.path).stat().st_size
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether somebody may still write to it: a plain file, not a copy of something else."""
+        return self.path == self.shown and not streams.is_compressed(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +156,7 @@ def parse(unit: Unit) -> Read:
     malformed = dict(parsed.malformed)
     if too_long:
         malformed["line longer than 1 MiB"] = too_long
-    base = unit.number << FILE_BITS
+    base = place(unit.number, 0)
     chunk = Chunk(unit.chunk.offset, b"", unit.chunk.end, unit.chunk.check, 0, unit.chunk.whole)
     return Read(
         chunk,
@@ -221,8 +245,8 @@ def check_rewrites(source: Source) -> None:
 class Cursor:
     """One file being read.
 
-    `border` is the offset of the first line that was not read before, once it is known.
-    `unfinished` is the offset of a last line without its newline.
+    `unfinished` is the offset of a last line without its newline, which is read again. Where such a line
+    says nothing yet, reading ends before it, as if it were not there: `cut` tells.
     """
 
     log: Log
@@ -232,8 +256,8 @@ class Cursor:
     pace: Pace
     seen: int = 0
     check: int = 0
-    border: int | None = None
     unfinished: int | None = None
+    cut: bool = False
     finished: bool = False
     reads: Generator[Read, None, None] | None = field(default=None, repr=False)
 
@@ -244,7 +268,7 @@ class Cursor:
 
     @property
     def before(self) -> int:
-        """The offset that earlier reads came to: the first line that was never counted begins there or later."""
+        """The offset that earlier reads came to: lines that begin there or later were never counted."""
         return self.known.progress.seen if self.known.progress else 0
 
     @property
@@ -258,13 +282,11 @@ class Cursor:
             self.newest = ()  # the first lines are not where reading resumes
             self.reads = compute.ordered(executor, parse, self._units(source, warn), ahead)
         read = next(self.reads, None)
-        if read is None:
+        self.cut = read is not None and self._says_nothing_yet(read)
+        if read is None or self.cut:
             self.finished = True
             return None
         self.seen, self.check = read.chunk.end, read.chunk.check
-        before = self.known.progress.seen if self.known.progress else 0
-        if self.border is None and self.seen > before:
-            self.border = read.chunk.offset
         if not read.chunk.whole:
             self.unfinished = read.chunk.offset
         self.newest = (self.newest + _newest(read.accesses["timestamp"].tail(NEWEST)))[-NEWEST:]
@@ -272,7 +294,13 @@ class Cursor:
 
     def is_new(self, read: Read) -> bool:
         """Whether the chunk was read for the first time."""
-        return self.border is not None and read.chunk.offset >= self.border
+        return read.chunk.offset >= self.before
+
+    def _says_nothing_yet(self, read: Read) -> bool:
+        """Whether the chunk is the beginning of a line, or of a record, that is still being written."""
+        short = read.chunk.end - read.chunk.offset <= streams.LONGEST_LINE
+        partial = bool(read.malformed) or read.lines > 1
+        return not read.chunk.whole and partial and short and self.log.may_grow
 
     def progress(self, open_from: int | None) -> Progress:
         """What to commit when the oldest open session begins at `open_from` (None: none is open)."""
@@ -285,8 +313,7 @@ class Cursor:
             self.reads.close()
 
     def _units(self, source: Source, warn: streams.Warn) -> Iterator[Unit]:
-        before = self.known.progress.seen if self.known.progress else 0
-        chunks = streams.chunks(self.log.path, self.resumed, before, warn, self.pace.chunk)
+        chunks = streams.chunks(self.log.path, self.resumed, self.before, warn, self.pace.chunk)
         if wrappers.cuts(self.log.wrappers):
             chunks = streams.rejoined(chunks, partial(wrappers.unfinished, chain=self.log.wrappers))
         for chunk in chunks:

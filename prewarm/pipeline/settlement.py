@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -12,12 +13,13 @@ from prewarm.logs import files, pulls, settling
 from prewarm.logs.accesses import merge_requests
 from prewarm.logs.files import Progress, Source
 from prewarm.logs.settling import Front
-from prewarm.pipeline.reading import FILE_BITS, Cursor, Pace, Read, front_of
+from prewarm.pipeline import carried
+from prewarm.pipeline.carried import Carried
+from prewarm.pipeline.reading import Cursor, Pace, Read, front_of, number_of, offset_of, place
 
 PAIRS_LAST = timedelta(days=30)
 """How long a tag is believed to mean the digest it was last seen with."""
 
-_OFFSET = (1 << FILE_BITS) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -34,18 +36,17 @@ class Settlement:
         self._batch = pace.batch
         self.added = self.pushed = self.duplicates = 0
         self.accesses: dict[int, int] = {}
-        self._ids = [cursor.known.id for cursor in cursors]
+        self._ids = {cursor.number: cursor.known.id for cursor in cursors}
         self._committed = {cursor.known.id: cursor.known.progress for cursor in cursors}
-        self._waiting = settling.empty()
+        self._carried = Carried(lake, source, {cursor.known.id: cursor.resumed for cursor in cursors})
+        self._waiting = self._carried.own()
         self._read: list[pl.DataFrame] = []
         self._finished_pulls: list[pl.DataFrame] = []
         self._counted = pl.DataFrame(schema=settling.COUNTED)
-        self._remembered = not any(self._committed.values())
-        self._replaces: str | None = None
+        self._remembered = not (any(self._committed.values()) or self._carried)
+        self._replaced: list[int] = []
         if any(self._committed.values()):
-            ids = ", ".join(map(str, self._ids))
-            self._replaces = f"provisional = true AND file IN ({ids})"
-            self.added -= lake.read("pulls", self._own_provisional(), columns=["file"]).height
+            self._replace(list(self._ids.values()))
 
     def add(self, read: Read) -> None:
         """Take what a chunk said."""
@@ -63,16 +64,17 @@ class Settlement:
     def _commit(self, last: bool) -> None:
         fresh = pl.concat([settling.empty(), *self._read])
         front = front_of(self.cursors) or Front(0, 0)
-        self._remember(fresh)
-        settled = settling.settle(
-            pl.concat([self._waiting, fresh]), self._counted, front, self.gap, self._unfinished()
-        )
+        waiting = pl.concat([self._waiting, self._going_on(fresh, front), fresh])
+        self._remember(waiting)
+        settled = settling.settle(waiting, self._counted, front, self.gap, self._unfinished(waiting, front))
         found = [settled.final, *self._finished_pulls]
         if last:
             found.append(settling.provisional(settled.open))
         rows = self._without_duplicates(self._attributed(pl.concat(found)))
         self._commit_pushes(fresh)
-        self._commit_pulls(self._filed(rows), self._progress(settled.open))
+        kept = settled.waiting if last else settled.waiting.filter(pl.col("offset") < 0)
+        owners = self._carried.write(kept, settled.open, self._ids)
+        self._commit_pulls(self._filed(rows, settled.open), self._progress(settled.open, last), owners)
         self._count(settled.done)
         if last:
             self._count(settled.waiting)
@@ -80,20 +82,40 @@ class Settlement:
         counted = pl.concat([self._counted, settling.counted_by(settled.final)])
         self._counted = settling.recent(counted, front, self.gap)
 
+    def _going_on(self, fresh: pl.DataFrame, front: Front) -> pl.DataFrame:
+        """Open sessions of files that are not read now, where the log goes on in those that are."""
+        rows, owners = self._carried.going_on(fresh, front, self.gap)
+        self._replace(owners)
+        return rows
+
+    def _replace(self, owners: list[int]) -> None:
+        """The provisional pulls of these files are made anew."""
+        self._replaced += owners
+        if owners:
+            self.added -= self.lake.read("pulls", _provisional(owners), columns=["file"]).height
+
     # -------------------------------------------------------------- progress
 
-    def _unfinished(self) -> frozenset[int]:
-        return frozenset(
-            _place(cursor.number, cursor.unfinished)
+    def _unfinished(self, waiting: pl.DataFrame, front: Front) -> frozenset[int]:
+        """Lines whose session stays open: half written, or of a time that reading has not come to yet."""
+        half = {
+            place(cursor.number, cursor.unfinished)
             for cursor in self.cursors
             if cursor.unfinished is not None
-        )
+        }
+        beyond = front.high + settling.LATENESS // timedelta(microseconds=1)
+        ahead = waiting.filter(pl.col("offset") < 0, pl.col("timestamp").cast(pl.Int64) > beyond)
+        return frozenset({*half, *ahead["offset"]})
 
-    def _progress(self, open_rows: pl.DataFrame) -> dict[int, Progress]:
-        """How far each file was read, for those where that moved since the last commit."""
-        number = pl.col("offset") // (1 << FILE_BITS)
-        first = open_rows.group_by(number.alias("number")).agg(pl.col("offset").min() & _OFFSET)
-        oldest = dict(first.iter_rows())
+    def _progress(self, open_rows: pl.DataFrame, last: bool) -> dict[int, Progress]:
+        """How far each file was read, for those where that moved since the last commit.
+
+        While reading goes on, open sessions are read again after a kill; at the end they are carried.
+        """
+        first = open_rows.group_by(number_of(pl.col("offset")).alias("number")).agg(
+            offset_of(pl.col("offset").min())
+        )
+        oldest = {} if last else dict(first.iter_rows())
         now = {
             cursor.known.id: cursor.progress(oldest.get(cursor.number))
             for cursor in self.cursors
@@ -101,19 +123,26 @@ class Settlement:
         }
         return {id: each for id, each in now.items() if each != self._committed[id]}
 
-    def _commit_pulls(self, rows: pl.DataFrame, progress: dict[int, Progress]) -> None:
+    def _commit_pulls(
+        self, rows: pl.DataFrame, progress: dict[int, Progress], owners: dict[int, int]
+    ) -> None:
         names = {
             name: value for id, each in progress.items() for name, value in files.saved(id, each).items()
         }
+        names |= {carried.name_of(owner): value for owner, value in owners.items()}
+        replaces = None
+        if self._replaced:
+            replaces = f"provisional = true AND file IN ({', '.join(map(str, self._replaced))})"
 
         def decide(seen: Snapshot) -> Change:
             self._refuse_rivals(seen, progress)
-            return Change(rows, names | self._heads(seen, progress), self._replaces)
+            return Change(rows, names | self._heads(seen, progress), replaces)
 
         self.lake.commit("pulls", decide)
         self.added += rows.height
-        self._replaces = None
+        self._replaced = []
         self._committed |= progress
+        self._carried.held |= owners
 
     def _heads(self, seen: Snapshot, progress: dict[int, Progress]) -> dict[str, int]:
         known = before = seen.progress(files.HEADS) or 0
@@ -122,34 +151,47 @@ class Settlement:
         return {files.HEADS: known} if known != before else {}
 
     def _refuse_rivals(self, seen: Snapshot, progress: dict[int, Progress]) -> None:
-        for cursor in self.cursors:
-            id = cursor.known.id
-            concerned = id in progress or self._replaces is not None
-            if concerned and files.loaded(id, seen.progress) != self._committed[id]:
-                raise LakeError(
-                    f"{cursor.log.shown} is being read into {self.lake.root} by another process; "
-                    "nothing is lost, read it again when that one has ended"
-                )
+        names = {cursor.known.id: cursor.log.shown for cursor in self.cursors}
+        moved = [
+            id
+            for id in self._committed
+            if (id in progress or id in self._replaced)
+            and files.loaded(id, seen.progress) != self._committed[id]
+        ]
+        moved += [
+            owner for owner, held in self._carried.held.items() if carried.committed(seen, owner) != held
+        ]
+        if moved:
+            raise LakeError(
+                f"{names.get(moved[0], f'source {self.source.name}')} is being read into {self.lake.root} by "
+                "another process; nothing is lost, read it again when that one has ended"
+            )
 
-    def _filed(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Places become the identity of the file and the offset in it."""
-        number = (pl.col("offset") // (1 << FILE_BITS)).cast(pl.Int64)
-        ids = {cursor.number: cursor.known.id for cursor in self.cursors}
-        return rows.with_columns(
-            number.replace_strict(ids, return_dtype=pl.Int64).alias("file"), pl.col("offset") & _OFFSET
+    def _filed(self, rows: pl.DataFrame, open_rows: pl.DataFrame) -> pl.DataFrame:
+        """Places become the identity of the file and the offset in it; provisional pulls go to the owner."""
+        latest = open_rows.group_by(offset="session_offset").agg(last=number_of(pl.col("offset").max()))
+        file = _mapped(number_of(pl.col("offset")), {**self._carried.files, **self._ids})
+        owner = _mapped(pl.col("last"), {**self._carried.owners, **self._ids})
+        return (
+            rows.join(latest, on="offset", how="left", maintain_order="left")
+            .with_columns(
+                pl.when("provisional").then(pl.coalesce(owner, file)).otherwise(file).alias("file"),
+                offset_of(pl.col("offset")),
+            )
+            .drop("last")
         )
 
     # -------------------------------------------------------------- what the lake knows already
 
     def _own_provisional(self) -> pl.Expr:
-        return pl.col("provisional") & pl.col("file").is_in(self._ids)
+        return _provisional([*self._ids.values(), *self._carried.held])
 
-    def _remember(self, fresh: pl.DataFrame) -> None:
+    def _remember(self, waiting: pl.DataFrame) -> None:
         """Before the first lines that were read before are settled: which sessions they were counted in."""
-        if self._remembered or fresh.is_empty():
+        if self._remembered or waiting.is_empty():
             return
         self._remembered = True
-        since = _as_time(fresh["timestamp"].min()) - self.gap
+        since = _as_time(waiting["timestamp"].min()) - self.gap
         final = self.lake.read(
             "pulls",
             pl.col("date") >= (since - settling.LONGEST - timedelta(days=1)).date(),
@@ -186,7 +228,8 @@ class Settlement:
             pl.col("date").is_between(
                 *(_as_time(keyed["timestamp"].min()).date(), _as_time(keyed["timestamp"].max()).date())
             ),
-            ~pl.col("file").is_in(self._ids).fill_null(False),
+            ~pl.col("file").is_in(list(self._ids.values())).fill_null(False),
+            ~self._own_provisional(),
             pl.col("keys").list.len() > 0,
             columns=["keys"],
         )
@@ -210,19 +253,17 @@ class Settlement:
             nonlocal pushed
             names = {cursor.number: f"file-{cursor.known.id:x}-pushed" for cursor in self.cursors}
             before = pl.DataFrame(
-                [(number, _place(number, seen.progress(name) or 0)) for number, name in names.items()],
+                [(number, place(number, seen.progress(name) or 0)) for number, name in names.items()],
                 schema={"number": pl.Int64, "from": pl.Int64},
                 orient="row",
             )
-            number = (pl.col("offset") // (1 << FILE_BITS)).cast(pl.Int64).alias("number")
+            number = number_of(pl.col("offset")).alias("number")
             new = (
                 puts.with_columns(number).join(before, on="number").filter(pl.col("offset") >= pl.col("from"))
             )
             rows = pulls.pushes(merge_requests(new.select(puts.columns)))
             pushed = rows.height
-            ends = {
-                names[cursor.number]: cursor.progress(None).offset for cursor in self.cursors if cursor.seen
-            }
+            ends = {names[cursor.number]: cursor.seen for cursor in self.cursors if cursor.seen}
             return Change(rows, ends) if pushed else None
 
         self.lake.commit("pushes", decide)
@@ -230,17 +271,20 @@ class Settlement:
 
     def _count(self, requests: pl.DataFrame) -> None:
         """Requests by file, those left out that were counted when they were first read."""
-        borders = {c.number: _place(c.number, c.border) for c in self.cursors if c.border is not None}
-        number = (pl.col("offset") // (1 << FILE_BITS)).cast(pl.Int64)
-        border = number.replace_strict(borders, default=None, return_dtype=pl.Int64)
+        number = number_of(pl.col("offset"))
+        border = _mapped(number, {c.number: place(c.number, c.before) for c in self.cursors})
         logged = pl.col("family").ne_missing("event") & (pl.col("offset") >= border)
         counts = requests.filter(logged).group_by(number.alias("number")).len()
         for file, count in counts.iter_rows():
             self.accesses[file] = self.accesses.get(file, 0) + count
 
 
-def _place(number: int, offset: int) -> int:
-    return number << FILE_BITS | offset
+def _provisional(owners: list[int]) -> pl.Expr:
+    return pl.col("provisional") & pl.col("file").is_in(owners)
+
+
+def _mapped(number: pl.Expr, values: Mapping[int, int]) -> pl.Expr:
+    return number.replace_strict(values, default=None, return_dtype=pl.Int64)
 
 
 def _as_time(value: object) -> datetime:

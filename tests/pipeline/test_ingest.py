@@ -365,7 +365,7 @@ def test_a_stranger_in_a_folder_is_skipped_with_a_warning(tmp_path: Path) -> Non
 def test_unknown_format_names_are_refused(tmp_path: Path) -> None:
     """The known ones are listed."""
     (tmp_path / "x.log").write_bytes(logmaker.log(1, pulls=5))
-    with pytest.raises(UnknownName, match="known: combined, distribution, events"):
+    with pytest.raises(UnknownName, match=r"known: .*combined.*distribution"):
         read(tmp_path / "lake", tmp_path / "x.log", format="nginxx")
 
 
