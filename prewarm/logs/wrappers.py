@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from prewarm.errors import UnreadableInput
 from prewarm.logs.accesses import TIMESTAMP
 from prewarm.logs.formats import (
     CLEARLY,
@@ -28,6 +27,7 @@ from prewarm.logs.formats import (
     share,
     stamps,
     unusable,
+    usable,
 )
 
 DEEPEST = 5
@@ -61,25 +61,23 @@ class Wrapper:
 def detect(lines: pl.Series, hints: Hints, formats: list[Format]) -> tuple[Format, Chain]:
     """The wrappers around a file's first lines, and the one of `formats` that fits what is inside best.
 
-    Raises UnreadableInput for lines that have no time, and UnknownFormat.
+    Formats without a time of their own are only tried where a wrapper tells one. Raises UnknownFormat,
+    and UnreadableInput for lines of a known family that cannot be used.
     """
     sample = pl.DataFrame({"line": sample_of(lines)}).with_row_index("offset")
-    best: tuple[Fit, Chain, pl.DataFrame] | None = None
+    tried: list[tuple[Fit, Chain, pl.Series]] = []
     chain: Chain = ()
     while True:
         wrapper = _around(sample["line"]) if len(chain) < DEEPEST else None
         if wrapper is None or not wrapper.certain:
-            fit = fitting(sample_of(sample["line"]), formats)
-            if best is None or fit.share > best[0].share:
-                best = (fit, chain, sample)
-            if wrapper is None or fit.share >= CLEARLY:
+            inner = sample_of(sample["line"])
+            tried.append((fitting(inner, usable(formats, _stamped(sample))), chain, inner))
+            if wrapper is None or tried[-1][0].share >= CLEARLY:
                 break
         sample, chain = wrapper.peel(sample, hints), (*chain, wrapper.name)
-    fit, chain, sample = best
+    fit, chain, inner = max(tried, key=lambda each: each[0].share)
     if fit.share < ENOUGH:
-        raise unusable(sample_of(sample["line"]), fit)
-    if getattr(fit.format, "needs_stamp", False) and not _stamped(sample):
-        raise UnreadableInput(f"{fit.format.name}: {fit.format.refuse(sample['line'])}")
+        raise unusable(inner, fit, formats)
     return fit.format, chain
 
 
@@ -104,6 +102,12 @@ def peel(lines: pl.DataFrame, chain: Chain, hints: Hints) -> pl.DataFrame:
     for name in chain:
         lines = WRAPPERS[name].peel(lines, hints)
     return lines
+
+
+def inside(lines: pl.DataFrame, chain: Chain, hints: Hints, format: Format) -> pl.DataFrame:
+    """What `format` is to parse: `lines` peeled, with `stamp` for a format whose lines have no time."""
+    peeled = peel(lines, chain, hints)
+    return peeled if getattr(format, "needs_stamp", False) else peeled.select("offset", "line")
 
 
 def unfinished(data: bytes, chain: Chain) -> int:
@@ -238,7 +242,7 @@ _BSD = r"[A-Z][a-z]{2} [ 0-9][0-9] \d\d:\d\d:\d\d(?:\.\d{1,9})?"
 _ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)"
 _TAG = r"[^\s:\[\]]+(?:\[[^\]\s]*\])?"
 _STRUCTURED = r'(?:-|(?:\[(?:[^"\]]|"(?:[^"\\]|\\.)*")*\])+)'
-_SYSLOG = rf"^(?:<\d{{1,3}}>)?(?:(?P<bsd>{_BSD})|(?P<iso>{_ISO})) (?:\S+ )?{_TAG}: ?(?P<text>.*)$"
+_SYSLOG = rf"^(?:<\d{{1,3}}>)?(?:(?P<bsd>{_BSD})|(?P<iso>{_ISO})) (?:\S*[^\s:] )?{_TAG}: ?(?P<text>.*)$"
 _SYSLOG_5424 = rf"^<\d{{1,3}}>\d (?P<iso>{_ISO}|-) \S+ \S+ \S+ \S+ {_STRUCTURED} ?(?P<text>.*)$"
 _REPEATED = r"^message repeated (?P<times>\d{1,9}) times: \[ ?(?P<text>.*)\]$"
 _MOST_REPEATED = 100_000

@@ -16,7 +16,7 @@ from prewarm import compute, plugins
 from prewarm.errors import InvalidReference, SettingsError, UnknownFormat, UnreadableInput
 from prewarm.logs import files, pulls, streams, wrappers
 from prewarm.logs.files import Known, Progress, Source
-from prewarm.logs.formats import Format, Hints, Parsed, Scanner, registered
+from prewarm.logs.formats import Format, Hints, Parsed, Scanner, header_of, registered
 from prewarm.logs.settling import Front
 from prewarm.logs.streams import Chunk
 from prewarm.logs.wrappers import Chain
@@ -127,8 +127,8 @@ def _opened(
     path: str, shown: str, format: Format, chain: Chain, lines: pl.DataFrame, hints: Hints
 ) -> tuple[Log, Parsed]:
     """The file read in this way, and what its first lines say then."""
-    inner = wrappers.peel(lines, chain, hints)
-    hints = replace(hints, header=inner["line"][0] if len(inner) else "")
+    inner = wrappers.inside(lines, chain, hints, format)
+    hints = replace(hints, header=header_of(inner["line"]))
     parsed = format.parse(inner, hints)
     return Log(path, shown, format, chain, hints, _newest(parsed.accesses["timestamp"].head(NEWEST))), parsed
 
@@ -179,7 +179,7 @@ def _parsed(unit: Unit) -> tuple[Parsed, int, int]:
         if scanned is not None:
             return *scanned, unit.chunk.dropped
     frame, too_long = streams.lines(unit.chunk)
-    inner = wrappers.peel(frame, log.wrappers, log.hints)
+    inner = wrappers.inside(frame, log.wrappers, log.hints, log.format)
     return log.format.parse(inner, log.hints), len(frame), too_long
 
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from typing import Protocol, runtime_checkable
 
 import polars as pl
@@ -44,9 +45,10 @@ EXAMPLE = 200  # characters shown of a line that was set aside
 class Hints:
     """What the lines of a chunk cannot say of themselves.
 
-    `timezone`: the zone of stamps without one. `header`: the file's first line, for formats whose
-    first line names the columns (a later chunk does not hold it). `written`: when the file was last
-    written (aware), which gives the year to stamps without one; None: none can be given.
+    `timezone`: the zone of stamps without one. `header`: the file's first line, or all of its first
+    ones that begin with `#`, for formats that name their columns there (a later chunk does not hold
+    them). `written`: when the file was last written (aware), which gives the year to stamps without
+    one; None: none can be given.
     """
 
     timezone: str = "UTC"
@@ -97,8 +99,8 @@ class Format(Protocol):
     def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
         """Parse `lines`: columns `offset` (Int64) and `line` (String, without its newline).
 
-        A third, `stamp` (Datetime us UTC, may be null), is there when a wrapper was peeled: its time,
-        for lines that carry none. `offset` may repeat, and grows.
+        A format that `needs_stamp` gets a third, `stamp` (Datetime us UTC, may be null): the time of
+        the wrapper around the line. `offset` may repeat, and grows.
         """
         ...
 
@@ -118,10 +120,15 @@ def detect(lines: pl.Series) -> Format:
     Raises UnreadableInput when the lines are of a known family that cannot be used, and
     UnknownFormat, which names the closest formats, when they are of none.
     """
-    sample = sample_of(lines)
-    if (found := fitting(sample, registered())).share >= ENOUGH:
+    sample, formats = sample_of(lines), registered()
+    if (found := fitting(sample, usable(formats, stamped=False))).share >= ENOUGH:
         return found.format
-    raise unusable(sample, found)
+    raise unusable(sample, found, formats)
+
+
+def usable(formats: list[Format], stamped: bool) -> list[Format]:
+    """Those of `formats` that can read lines for which a wrapper tells a time, or none does."""
+    return [each for each in formats if stamped or not getattr(each, "needs_stamp", False)] or formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +167,9 @@ def registered() -> list[Format]:
     return [plugins.load(plugins.FORMATS, name) for name in plugins.names(plugins.FORMATS)]
 
 
-def unusable(sample: pl.Series, found: Fit) -> UnreadableInput:
+def unusable(sample: pl.Series, found: Fit, formats: list[Format]) -> UnreadableInput:
     """The error for lines that no format fits: why they cannot be used, or what came closest."""
-    for candidate in registered():
+    for candidate in formats:
         if reason := candidate.refuse(sample):
             return UnreadableInput(f"{candidate.name}: {reason}")
     return UnknownFormat(_no_format(sample, found.shares))
@@ -176,6 +183,13 @@ def _no_format(sample: pl.Series, shares: dict[str, float]) -> str:
     first = printable(sample[0], 60)
     example = "name one with --format, for example --format combined"
     return f"no known format fits: of {len(sample)} lines {fits}; the first is {first!r}; {example}"
+
+
+def header_of(lines: pl.Series) -> str:
+    """What `Hints.header` is for a file that begins with these lines."""
+    first = lines.head(8).to_list()
+    comments = list(takewhile(lambda line: line.startswith("#"), first))
+    return "\n".join(comments or first[:1])
 
 
 def clean(lines: pl.DataFrame) -> pl.DataFrame:

@@ -71,3 +71,24 @@ def _year_of(stamp: datetime, written: datetime, timezone: str) -> int:
     """The year that puts a stamp of a leap year at or before `written`, or a little after it."""
     latest = (written + _AHEAD).astimezone(ZoneInfo(timezone)).replace(tzinfo=None)
     return latest.year if stamp.replace(year=_LEAP) <= latest.replace(year=_LEAP) else latest.year - 1
+
+
+def clf(text: pl.Expr) -> pl.Expr:
+    """`24/Nov/2026:09:15:02 +0000`, as access logs write it."""
+    return text.str.to_datetime("%d/%b/%Y:%H:%M:%S %z", time_unit="us", time_zone="UTC", strict=False)
+
+
+def naive(text: pl.Expr, timezone: str) -> pl.Expr:
+    """`2026-11-24T09:15:02.311` (or with a space), `24/Nov/2026:09:15:02.311`, `20261124091502`."""
+    iso = text.str.replace(" ", "T", literal=True).str.replace(",", ".", literal=True)
+    forms = [
+        iso.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False),
+        text.str.to_datetime("%d/%b/%Y:%H:%M:%S%.f", time_unit="us", strict=False),
+        text.str.to_datetime("%Y%m%d%H%M%S", time_unit="us", strict=False),
+    ]
+    return local(pl.coalesce(forms), timezone)
+
+
+def any_of(text: pl.Expr, timezone: str) -> pl.Expr:
+    """A time in whatever form it is written: with a zone, of this one, or seconds since 1970."""
+    return pl.coalesce(rfc3339(text), clf(text), naive(text, timezone), epoch(text))
