@@ -16,7 +16,7 @@ from __future__ import annotations
 import polars as pl
 
 from prewarm.logs.accesses import TIMESTAMP
-from prewarm.logs.formats import Hints, Parsed, clean, fields, images, ndjson, reasons
+from prewarm.logs.formats import Hints, Parsed, clean, delimited, fields, images, ndjson, reasons
 
 COLUMNS = ("timestamp", "image", "client", "site", "bytes", "seconds", "kind", "cache")
 NAMED = ("user", "agent", "key")
@@ -24,10 +24,8 @@ NAMED = ("user", "agent", "key")
 
 KINDS = ("check", "manifest", "layers", "local")
 CACHES = ("hit", "miss")
-SEPARATORS = (",", ";", "\t")
 
 _EVERY = (*COLUMNS, *NAMED)
-_QUOTED = r'"(?:[^"]|"")*"'
 _LARGEST = 9.2e18  # what 63 bits hold, nearly
 _UNITS = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (_LARGEST, 1e-3))
 """Numbers since 1970 below the first are microseconds when multiplied by the second."""
@@ -74,55 +72,9 @@ def _from_json(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _from_csv(rows: pl.DataFrame, header: str | None) -> pl.DataFrame:
     """Columns by the names of the header, else in the documented order."""
-    first = (rows["line"][0] if rows.height else "").removeprefix("\ufeff")
-    header = (header or "").removeprefix("\ufeff").rstrip("\r")
-    heading = next((line for line in (first, header) if _names(line, _separator(line))), None)
-    separator = _separator(heading or header or first)
-    names = _names(heading, separator) if heading else list(COLUMNS)
-    cells = pl.col("cells")
-    return rows.with_columns(cells=_cells(rows["line"], separator)).select(
-        "offset",
-        "line",
-        *(
-            (
-                cells.list.get(names.index(column), null_on_oob=True).str.strip_chars()
-                if column in names
-                else pl.lit(None, pl.String)
-            ).alias(column)
-            for column in _EVERY
-        ),
-        pl.when(pl.col("line") == (heading or "")).then(pl.lit("the header line")).alias("ignored"),
-    )
-
-
-def _separator(line: str) -> str:
-    """What stands between the fields of a line; most lines hold only one of the three."""
-    return max(SEPARATORS, key=line.count)
-
-
-def _names(line: str, separator: str) -> list[str]:
-    """The column names of a header line, or none when it is no header."""
-    names = [name.strip(' "').lower() for name in line.split(separator)]
-    return names if {"timestamp", "image"} <= set(names) else []
-
-
-def _cells(lines: pl.Series, separator: str) -> pl.Series:
-    """The fields of each line; only lines with a quote need a closer look."""
-    quoted = lines.str.contains('"', literal=True)
-    if not quoted.any():
-        return lines.str.split(separator)
-    cell = rf"{separator}[ ]*(?:{_QUOTED}|[^{separator}]*)"
-    field = pl.element().str.strip_prefix(separator).str.strip_chars()
-    bare = field.str.strip_prefix('"').str.strip_suffix('"').str.replace_all('""', '"', literal=True)
-    unquoted = pl.when(field.str.starts_with('"')).then(bare).otherwise(field)
-    row, line = pl.int_range(pl.len()).alias("row"), pl.col("line")
-    numbered = pl.DataFrame({"line": lines, "quoted": quoted}).with_columns(row)
-    closely = pl.concat_str(pl.lit(separator), line).str.extract_all(cell).list.eval(unquoted).alias("line")
-    parts = [
-        numbered.filter(~quoted).select("row", line.str.split(separator)),
-        numbered.filter(quoted).select("row", closely),
-    ]
-    return pl.concat(parts).sort("row")["line"]
+    found = delimited.read(rows, header, {"timestamp", "image"}, COLUMNS, _EVERY)
+    heading = pl.when("heading").then(pl.lit("the header line")).alias("ignored")
+    return found.select("offset", "line", *_EVERY, heading)
 
 
 def _time(timezone: str) -> pl.Expr:

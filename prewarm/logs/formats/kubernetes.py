@@ -11,14 +11,16 @@ variant is understood:
 
 The second is a use, not a pull (kind `local`); the third a pull that was missed. An event that repeats
 is one record whose `count` grows: each record tells of its last occurrence, one that was met late
-also of its first, and the key numbers the occurrences.
+also of its first, and the key numbers the occurrences. What the kubelet itself logs of its events is read,
+too (`kubelet`).
 """
 
 from __future__ import annotations
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, fields, images, ndjson, records, share
+from prewarm.logs.accesses import TIMESTAMP
+from prewarm.logs.formats import Hints, fields, images, kubelet, ndjson, records, share, stamps
 
 _FIELDS = {
     "reason": ("reason",),
@@ -49,37 +51,57 @@ _TEXT = r"^(?:NAMESPACE +)?LAST SEEN +TYPE +REASON|^(?:\S+ +)?(?:[0-9]+[smhd])+ 
 
 def read(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
     """Finished pulls and uses."""
-    told = rows.pipe(_dig).with_columns(pl.col("message").str.extract_groups(_PULLED).alias("_")).unnest("_")
+    is_json = rows["line"].str.starts_with("{")
+    events = pl.concat([_records(rows.filter(is_json)), _logged(rows.filter(~is_json), hints)]).sort("offset")
+    told = events.with_columns(pl.col("message").str.extract_groups(_PULLED).alias("_")).unnest("_")
     named = images.resolve(told.with_columns(*_images()).with_columns(image=_IMAGE))
-    late = pl.col("occurrence") > 1
-    stamped = named.with_columns(
-        *records.set_aside(_malformed(), _ignored()),
-        timestamp=records.rfc3339(pl.col("last")),
-        keys=records.key_of("uid", "occurrence"),
+    judged = named.with_columns(
+        *records.set_aside(_malformed(), _ignored()), keys=records.key_of("uid", "occurrence")
     )
-    firsts = stamped.filter(
-        late & pl.col("uid").is_not_null() & records.rfc3339(pl.col("first")).is_not_null()
-    )
-    return _each_once(pl.concat([_columns(stamped), _columns(_as_first(firsts))], how="vertical"))
+    late = (pl.col("occurrence") > 1) & pl.col("uid").is_not_null() & pl.col("began").is_not_null()
+    return _each_once(pl.concat([_columns(judged), _columns(_as_first(judged.filter(late)))]))
 
 
-def _dig(rows: pl.DataFrame) -> pl.DataFrame:
+def _records(rows: pl.DataFrame) -> pl.DataFrame:
     paths = {
         f"{name}-{number}{wrapped}": f"{wrapped}{path}"
         for wrapped in _WATCHED
         for name, found in _FIELDS.items()
         for number, path in enumerate(found)
     }
-    dug = ndjson.dig(rows, paths | {"change": "type", "wrapped": "object/kind"})
-    return dug.select(
+    dug = ndjson.dig(rows, paths | {"type": "type", "wrapped": "object/kind"})
+    told = dug.select(
         "offset",
         "line",
-        pl.when(pl.col("wrapped").is_not_null()).then("change").alias("change"),
+        (pl.col("wrapped").is_not_null() & (pl.col("type") == "DELETED")).fill_null(False).alias("gone"),
         *(
             pl.coalesce(column for column in paths if column.startswith(f"{name}-")).alias(name)
             for name in _FIELDS
         ),
-    ).with_columns(occurrence=pl.col("count").cast(pl.Int64, strict=False).fill_null(1))
+    )
+    return told.select(
+        "offset",
+        "line",
+        stamps.rfc3339(pl.col("last")).alias("timestamp"),
+        stamps.rfc3339(pl.col("first")).alias("began"),
+        pl.all_horizontal(pl.col("about", "reason").is_not_null()).alias("fits"),
+        *("gone", "message", "uid", "node"),
+        pl.col("count").cast(pl.Int64, strict=False).fill_null(1).alias("occurrence"),
+    )
+
+
+def _logged(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
+    nothing = pl.lit(None, pl.String)
+    return kubelet.read(rows, hints).select(
+        *("offset", "line", "timestamp"),
+        pl.lit(None, TIMESTAMP).alias("began"),
+        "fits",
+        pl.lit(False).alias("gone"),
+        "message",
+        nothing.alias("uid"),
+        nothing.alias("node"),
+        pl.lit(1, pl.Int64).alias("occurrence"),
+    )
 
 
 def _images() -> list[pl.Expr]:
@@ -89,17 +111,15 @@ def _images() -> list[pl.Expr]:
 
 def _malformed() -> dict[str, pl.Expr]:
     return {
-        "no Kubernetes event: reason or the object that it is about is missing": (
-            pl.col("about").is_null() | pl.col("reason").is_null()
-        ),
-        "a time that is not RFC 3339": records.rfc3339(pl.col("last")).is_null(),
-        "no image reference": _IMAGE.is_not_null() & pl.col("registry").is_null(),
+        "no Kubernetes event: reason or the object that it is about is missing": ~pl.col("fits"),
+        records.TIMELESS: pl.col("timestamp").is_null(),
+        records.NAMELESS: _IMAGE.is_not_null() & pl.col("registry").is_null(),
     }
 
 
 def _ignored() -> dict[str, pl.Expr]:
     return {
-        "an event that was forgotten": pl.col("change") == "DELETED",
+        "an event that was forgotten": pl.col("gone"),
         "an event about no finished pull": pl.col("image").is_null(),
     }
 
@@ -107,9 +127,7 @@ def _ignored() -> dict[str, pl.Expr]:
 def _as_first(rows: pl.DataFrame) -> pl.DataFrame:
     """What a record with a count says of the first occurrence: when it was."""
     return rows.with_columns(
-        timestamp=records.rfc3339(pl.col("first")),
-        keys=records.key_of("uid", pl.lit("1")),
-        took=pl.lit(None, pl.String),
+        timestamp=pl.col("began"), keys=records.key_of("uid", pl.lit("1")), took=pl.lit(None, pl.String)
     )
 
 
@@ -151,10 +169,10 @@ def _relative(lines: pl.Series) -> str | None:
 
 FORMAT = records.Records(
     name="kubernetes-events",
-    summary="Kubernetes events (core/v1, events.k8s.io): what nodes pulled, and had already",
+    summary="Kubernetes events (records, kubelet's log): what nodes pulled, and had already",
     tells=frozenset({"tag", "digest", "bytes", "seconds", "client", "host"}),
     read=read,
-    marks=('"involvedObject"', '"regarding"'),
+    marks=('"involvedObject"', '"regarding"', ".go:"),
     finished_pulls=True,
     unusable=_relative,
 )

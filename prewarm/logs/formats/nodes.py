@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, Parsed, clean, fields, images, ndjson, records
+from prewarm.logs.formats import Hints, Parsed, clean, fields, images, ndjson, records, stamps
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _LOGRUS = r'^time="?[0-9T:.Z+-]+"? level=[a-z]+ msg=|^\{.*"level":"[a-z]+",.*"msg":"'
@@ -67,7 +67,7 @@ class Node:
 
 
 def _pulls(found: pl.DataFrame) -> pl.DataFrame:
-    named = images.resolve(found.with_columns(timestamp=records.rfc3339(pl.col("time"))))
+    named = images.resolve(found.with_columns(timestamp=stamps.rfc3339(pl.col("time"))))
     malformed = {
         "no line of logrus: time and msg are missing": pl.col("time").is_null() | pl.col("msg").is_null(),
         "a time that is not RFC 3339": pl.col("timestamp").is_null(),

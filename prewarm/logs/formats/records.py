@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import polars as pl
 
 from prewarm.logs import accesses
 from prewarm.logs.formats import Hints, Parsed, clean, fields, reasons
+
+_SOME_YEAR = datetime(2026, 1, 1, tzinfo=UTC)  # a line fits or not whatever the year
 
 Read = Callable[[pl.DataFrame, Hints], pl.DataFrame]
 
@@ -41,7 +44,11 @@ class Records:
         marked = rows.filter(rows["line"].str.contains_any(list(self.marks)))
         if marked.is_empty():
             return 0.0
-        fits = self.read(marked, Hints()).filter(pl.col("malformed").is_null())["offset"].n_unique()
+        fits = (
+            self.read(marked, Hints(written=_SOME_YEAR))
+            .filter(pl.col("malformed").is_null())["offset"]
+            .n_unique()
+        )
         return fits / rows.height
 
     def refuse(self, lines: pl.Series) -> str | None:
@@ -71,14 +78,21 @@ def _good(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(counts).drop("line", "ignored", "malformed")
 
 
-def rfc3339(text: pl.Expr) -> pl.Expr:
-    """A time with its zone, truncated to microseconds; null for anything else."""
-    return fields.instant(text.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False))
+def known(*names: str) -> list[pl.Expr]:
+    """These columns of text, null where the source writes nothing: an empty value or a dash."""
+    return [fields.known(pl.col(name)).alias(name) for name in names]
 
 
 def key_of(*parts: str | pl.Expr) -> pl.Expr:
     """The column `keys`: what makes an event that one, slashes between; none when a part is unknown."""
     return pl.concat_list(pl.concat_str(*parts, separator="/")).list.drop_nulls().alias("keys")
+
+
+def keyed(source: str, *names: str) -> pl.Expr:
+    """The column `key` of a source without native ids: what tells its entries apart, slashes between."""
+    return pl.concat_str(
+        pl.lit(source), *(pl.col(name).fill_null("") for name in names), separator="/"
+    ).alias("key")
 
 
 def set_aside(malformed: dict[str, pl.Expr], ignored: dict[str, pl.Expr]) -> list[pl.Expr]:
@@ -90,3 +104,26 @@ def set_aside(malformed: dict[str, pl.Expr], ignored: dict[str, pl.Expr]) -> lis
 def _first_of(found: dict[str, pl.Expr]) -> pl.Expr:
     cases = [pl.when(applies.fill_null(False)).then(pl.lit(reason)) for reason, applies in found.items()]
     return pl.coalesce(pl.lit(None, pl.String), *cases)
+
+
+def uri(repository: pl.Expr, reference: pl.Expr, noun: pl.Expr | None = None) -> pl.Expr:
+    """The column `uri`: what a registry would have been asked for, as `requests.locate` takes it."""
+    of = pl.lit("manifests") if noun is None else noun
+    return pl.concat_str(pl.lit("/v2"), repository, of, reference, separator="/").alias("uri")
+
+
+NAMELESS = "no image reference"
+TIMELESS = "a time that cannot be read"
+
+
+def fetches(
+    located: pl.DataFrame, told: pl.Expr, malformed: dict[str, pl.Expr], ignored: dict[str, pl.Expr]
+) -> pl.DataFrame:
+    """Rows for `fetched`: the columns of `located` that accesses have, and why some rows are set aside.
+
+    `told` is whether a row tells of a fetch or a push, which then needs a time and a well-formed name.
+    """
+    image = pl.col("object").is_in(["manifest", "blob"]).fill_null(False)
+    bad = malformed | {TIMELESS: told & pl.col("timestamp").is_null(), NAMELESS: told & ~image}
+    known = [name for name in accesses.SCHEMA if name in located.columns]
+    return located.select("line", *known, *set_aside(bad, ignored))

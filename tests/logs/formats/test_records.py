@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prewarm import plugins
@@ -20,6 +20,15 @@ SAMPLES = {
     "docker-engine": "dockerd-20.10-debug.log",
     "containerd": "containerd-2.3-cri.log",
     "crio": "crio.log",
+    "distribution-webhook": "distribution-webhook-v1-distribution-2.8.ndjson",
+    "harbor-webhook": "harbor-webhook-default.ndjson",
+    "harbor-audit": "harbor-audit-logs-api.json",
+    "ecr-cloudtrail": "aws-ecr-cloudtrail.json",
+    "ecr-eventbridge": "aws-ecr-eventbridge-pull-through-cache.json",
+    "gcp-audit": "gcp-artifact-registry-audit.ndjson",
+    "acr": "azure-acr-repository-events.ndjson",
+    "quay": "quay-action-logs-api.json",
+    "dockerhub-usage": "dockerhub-usage-report.csv",
 }
 ALL = sorted(SAMPLES)
 
@@ -50,6 +59,7 @@ def told(name: str, lines: list[str]) -> tuple[set[int], int]:
 
 
 @pytest.mark.parametrize("name", ALL)
+@settings(max_examples=10)
 @given(st.lists(st.binary(max_size=60), max_size=6))
 def test_any_bytes_are_survived(name: str, raw: list[bytes]) -> None:
     """Noise beside good lines is malformed, and the good lines are read."""
@@ -61,6 +71,7 @@ def test_any_bytes_are_survived(name: str, raw: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
+@settings(max_examples=20)
 @given(st.data())
 def test_damaged_lines_are_survived(name: str, data: st.DataObject) -> None:
     """Cut anywhere, a piece of it exchanged for anything."""
@@ -94,6 +105,6 @@ def test_only_its_own_lines_fit(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_what_is_set_aside_shows_no_control_characters(name: str) -> None:
     """An example of a bad line is safe for terminals."""
-    parsed = driver(name).parse(frame(["\x1b]0;gotcha\x07 {", *sample(name)]), Hints())
+    parsed = driver(name).parse(frame([*sample(name), "\x1b]0;gotcha\x07 {"]), Hints())
     assert sum(parsed.malformed.values()) == 1
     assert all(example.isprintable() for example in parsed.examples.values())
