@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from prewarm.errors import CacheError, SettingsError
 from prewarm.pipeline.caches import CacheSpec, opened, state_folder
-from prewarm.pipeline.journal import Journal, outcome_row
+from prewarm.pipeline.journal import Journal, account_for_killed, outcome_row
 from prewarm.pipeline.plan import (
     Demand,
     Known,
@@ -24,6 +24,7 @@ from prewarm.pipeline.plan import (
     platforms_of,
     platforms_seen,
 )
+from prewarm.pipeline.trail import Trail, trail_path
 from prewarm.warming.executor import Event, Outcome, Run, execute, lock
 from prewarm.warming.planning import Plan
 
@@ -110,12 +111,16 @@ async def run(
         platforms = await asyncio.to_thread(platforms_seen, lake, spec.site, now)
     known = Known(now, platforms, demand or Demand())
     folder = state_folder(lake)
+    trail = trail_path(folder, spec.name)
     with lock(folder / "locks", spec.name, now):
+        if trail.exists():
+            await asyncio.to_thread(account_for_killed, lake, spec, trail)
         async with opened(spec, endpoints, folder=folder, platforms=platforms) as cache:
             planned = await _planned(cache, lake, spec, endpoints, work, known, conduct.stop)
             conduct.on_plan(planned.plan)
             id = f"r{conduct.clock():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-            journal = Journal(lake, spec, id, planned.plan.id)
+            digests = {warm.image: warm.digest for warm in planned.plan.warms}
+            journal = Journal(lake, spec, id, planned.plan.id, Trail(trail, conduct.clock, digests))
             async with journal.kept():
                 done = await _execute(cache, planned, conduct, journal)
                 journal.add(done.outcomes)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from prewarm.lake import Lake
 from tests.e2e import images
 from tests.e2e.commands import Done, with_history
 from tests.e2e.images import Pushed
@@ -188,6 +189,25 @@ def test_a_killed_run_leaves_nothing_half_warm_and_the_next_starts_at_once(bench
     assert done.code == 0
     assert bench.holds(GOOD)
     assert bench.holds(BAD)
+
+
+def test_what_a_killed_run_had_on_its_way_has_an_outcome(bench: Bench) -> None:
+    """The next run keeps it as cancelled, beside its own: an engine's pull for it would else be demand."""
+    bench.proxy.faults = [Fault("GET .*/blobs/", times=None, bytes_per_second=50_000)]
+    running = bench.prewarm.start("run", "--cache", "edge", "--top", "2")
+    trail = bench.prewarm.lake / "caches" / "edge" / "run.ndjson"
+    wait_until(lambda: trail.exists() and trail.read_text().count('"started"') == 2, "both are on their way")
+    running.kill()
+    running.wait()
+
+    done = bench.run()
+
+    kept = Lake(str(bench.prewarm.lake)).read("outcomes")
+    killed = kept.filter(kept["run"] != done.json["id"])
+    assert dict(killed.select("image", "state").iter_rows()) == {GOOD: "cancelled", BAD: "cancelled"}
+    assert killed.filter(killed["finished_at"] < killed["started_at"]).is_empty()
+    assert "killed" in killed["error"][0]
+    assert not trail.exists()
 
 
 def test_a_second_run_beside_the_first_is_refused(bench: Bench) -> None:
