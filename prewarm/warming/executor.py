@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from prewarm.errors import CacheBusy, CacheError, PrewarmError, RegistryError, TagMoved
+from prewarm.errors import CacheBusy, CacheError, DigestMismatch, PrewarmError, RegistryError, TagMoved
 from prewarm.references import Reference
 from prewarm.warming.caches import Cache, Transfer
 from prewarm.warming.images import Image
@@ -225,14 +225,19 @@ class _Crew:
         )
 
     async def _transfer(self, warm: Warm, image: Image) -> tuple[Image, Transfer]:
-        """Warm the image; a tag that has moved since it was resolved is resolved again, once."""
+        """Warm the image; a tag that has moved since it was resolved is resolved again, once.
+
+        An engine that pulls by tag tells a moved one by the digest that it got.
+        """
         self.begun[warm.image] = replace(self._begun(warm), digest=image.digest or warm.digest)
         try:
             return image, await self.cache.warm(image)
-        except TagMoved:
-            image = await self.cache.resolve(image.reference)
-        self.begun[warm.image] = replace(self._begun(warm), digest=image.digest or warm.digest)
-        return image, await self.cache.warm(image)
+        except (TagMoved, DigestMismatch):
+            present = await self.cache.resolve(image.reference)
+            if present.digest == image.digest:
+                raise
+        self.begun[warm.image] = replace(self._begun(warm), digest=present.digest or warm.digest)
+        return present, await self.cache.warm(present)
 
     def _begun(self, warm: Warm) -> Outcome:
         return self.begun.get(warm.image) or Outcome(warm.image, "cancelled", warm.digest)

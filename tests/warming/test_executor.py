@@ -149,6 +149,17 @@ async def test_a_tag_that_moves_under_the_warm_is_resolved_again_once() -> None:
     assert "moved to sha256:" in str(failed.error)
 
 
+async def test_an_engine_that_pulled_what_the_tag_is_by_now_is_believed() -> None:
+    """It pulls by tag and shows another digest: that of the tag as it is when it is asked again."""
+    name, moved = str(A.reference), image_of("a:1", b"newer")
+    cache = MemoryCache([moved])
+    cache.faults[name] = [DigestMismatch(f"the engine has a:1 with digest {moved.digest}, not {A.digest}")]
+    [outcome] = (await run(plan_of(warm(A, 1)), cache, known={name: A})).outcomes
+
+    assert (outcome.state, outcome.digest) == ("warmed", moved.digest)
+    assert "the tag moved since the plan" in str(outcome.note)
+
+
 async def test_a_moved_tag_is_warmed_as_it_is_now_and_says_so() -> None:
     """The outcome has the new digest and names the plan's."""
     moved = image_of("a:1", b"newer")
