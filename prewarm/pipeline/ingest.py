@@ -243,7 +243,7 @@ def _read(
             work.bar.advance(read.chunk.end - read.chunk.offset)
             if cursor.is_new(read):
                 _count(read, result, reports[cursor.log.path])
-            settlement.add(read)
+            settlement.add(cursor, read)
         if any(cursor.seen for cursor in cursors):
             settlement.finish()
     finally:

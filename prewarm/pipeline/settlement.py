@@ -13,7 +13,7 @@ from prewarm.logs import files, pulls, settling
 from prewarm.logs.accesses import merge_requests
 from prewarm.logs.files import Progress, Source
 from prewarm.logs.settling import Front
-from prewarm.pipeline import carried
+from prewarm.pipeline import carried, duplicates
 from prewarm.pipeline.carried import Carried
 from prewarm.pipeline.reading import Cursor, Pace, Read, front_of, number_of, offset_of, place
 
@@ -45,11 +45,17 @@ class Settlement:
         self._counted = pl.DataFrame(schema=settling.COUNTED)
         self._remembered = not (any(self._committed.values()) or self._carried)
         self._replaced: list[int] = []
+        snapshot = lake.snapshot("pulls")
+        self._families = duplicates.read_before(
+            [*self._ids.values(), *self._carried.files.values()], snapshot
+        )
+        self._families_read = snapshot.progress(duplicates.ALL) or 0
         if any(self._committed.values()):
             self._replace(list(self._ids.values()))
 
-    def add(self, read: Read) -> None:
+    def add(self, cursor: Cursor, read: Read) -> None:
         """Take what a chunk said."""
+        self._families[cursor.known.id] |= duplicates.families_of(read.accesses)
         self._read.append(read.accesses.with_columns(paired=pl.lit(False)).select(settling.empty().columns))
         if read.pulls.height:
             unfinished = pl.lit(not read.chunk.whole)
@@ -130,13 +136,14 @@ class Settlement:
             name: value for id, each in progress.items() for name, value in files.saved(id, each).items()
         }
         names |= {carried.name_of(owner): value for owner, value in owners.items()}
+        names |= {duplicates.name_of(id): self._families[id] for id in progress}
         replaces = None
         if self._replaced:
             replaces = f"provisional = true AND file IN ({', '.join(map(str, self._replaced))})"
 
         def decide(seen: Snapshot) -> Change:
             self._refuse_rivals(seen, progress)
-            return Change(rows, names | self._heads(seen, progress), replaces)
+            return Change(rows, names | self._sums(seen, progress), replaces)
 
         self.lake.commit("pulls", decide)
         self.added += rows.height
@@ -144,11 +151,15 @@ class Settlement:
         self._committed |= progress
         self._carried.held |= owners
 
-    def _heads(self, seen: Snapshot, progress: dict[int, Progress]) -> dict[str, int]:
-        known = before = seen.progress(files.HEADS) or 0
+    def _sums(self, seen: Snapshot, progress: dict[int, Progress]) -> dict[str, int]:
+        """What is known of all files together: by how many bytes they are known, what their lines are."""
+        heads, families = before = [seen.progress(name) or 0 for name in (files.HEADS, duplicates.ALL)]
         for cursor in self.cursors:
-            known |= cursor.known.head if cursor.known.id in progress else 0
-        return {files.HEADS: known} if known != before else {}
+            if cursor.known.id in progress:
+                heads |= cursor.known.head
+                families |= self._families[cursor.known.id]
+        now = {files.HEADS: heads, duplicates.ALL: families}
+        return {name: value for (name, value), old in zip(now.items(), before, strict=True) if value != old}
 
     def _refuse_rivals(self, seen: Snapshot, progress: dict[int, Progress]) -> None:
         names = {cursor.known.id: cursor.log.shown for cursor in self.cursors}
@@ -219,26 +230,47 @@ class Settlement:
         return pulls.attribute(rows, pl.concat([known, pulls.pairs_of(rows)]))
 
     def _without_duplicates(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Leave out pulls whose native ids are in the lake, told by another file."""
+        """Leave out pulls that are in the lake, told by another log; carried ones were reported before."""
+        known = self._known_by_key(rows) | self._known_by_request(rows)
+        self.duplicates += int((known & (rows["offset"] >= 0)).sum())
+        return rows.filter(~known)
+
+    def _known_by_key(self, rows: pl.DataFrame) -> pl.Series:
         keyed = rows.filter(pl.col("keys").list.len() > 0)
         if keyed.is_empty():
-            return rows
-        others = self.lake.read(
+            return _none(rows)
+        told = self._told_elsewhere(keyed, ["keys"], pl.col("keys").list.len() > 0)
+        return _none(rows) if told.is_empty() else duplicates.by_key(rows, told)
+
+    def _known_by_request(self, rows: pl.DataFrame) -> pl.Series:
+        """The registry's own log and the access log tell of the same requests, without a native id."""
+        families = _mapped(number_of(pl.col("offset")), self._families_by_number())
+        candidates = rows.with_columns(families=families)
+        if not (candidates["families"].is_in(duplicates.opposite_of(self._families_read)).any()):
+            return _none(rows)
+        told = self._told_elsewhere(rows, [*duplicates.TOLD, "file"])
+        read = duplicates.read_before(
+            told["file"].drop_nulls().unique().to_list(), self.lake.snapshot("pulls")
+        )
+        return duplicates.by_request(candidates, told.with_columns(families=_mapped(pl.col("file"), read)))
+
+    def _told_elsewhere(self, rows: pl.DataFrame, columns: list[str], *where: pl.Expr) -> pl.DataFrame:
+        """Pulls of other files around the times of `rows`."""
+        first = _as_time(rows["timestamp"].min()) - settling.LONGEST
+        last = _as_time(rows["timestamp"].max()) + settling.LONGEST
+        return self.lake.read(
             "pulls",
-            pl.col("date").is_between(
-                *(_as_time(keyed["timestamp"].min()).date(), _as_time(keyed["timestamp"].max()).date())
-            ),
+            pl.col("date").is_between(first.date(), last.date()),
+            pl.col("timestamp").is_between(first, last),
             ~pl.col("file").is_in(list(self._ids.values())).fill_null(False),
             ~self._own_provisional(),
-            pl.col("keys").list.len() > 0,
-            columns=["keys"],
+            *where,
+            columns=columns,
         )
-        told = others["keys"].explode().unique()
-        if told.is_empty():
-            return rows
-        known = rows["keys"].list.eval(pl.element().is_in(told.implode())).list.any().fill_null(False)
-        self.duplicates += int(known.sum())
-        return rows.filter(~known)
+
+    def _families_by_number(self) -> dict[int, int]:
+        files_of = {**self._carried.files, **self._ids}
+        return {number: self._families.get(file, 0) for number, file in files_of.items()}
 
     # -------------------------------------------------------------- pushes and counts
 
@@ -281,6 +313,10 @@ class Settlement:
 
 def _provisional(owners: list[int]) -> pl.Expr:
     return pl.col("provisional") & pl.col("file").is_in(owners)
+
+
+def _none(rows: pl.DataFrame) -> pl.Series:
+    return pl.repeat(False, len(rows), dtype=pl.Boolean, eager=True)
 
 
 def _mapped(number: pl.Expr, values: Mapping[int, int]) -> pl.Expr:
