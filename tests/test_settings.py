@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prewarm.errors import SettingsError, UnknownName
-from prewarm.settings import DemandSection, load, parse_bytes, parse_duration
+from prewarm.settings import DemandSection, load
 
 EXAMPLE = """
 lake = "./lake"
@@ -179,23 +179,6 @@ def test_an_unknown_cache_lists_the_known_ones(tmp_path: Path) -> None:
 
     with pytest.raises(UnknownName, match="did you mean 'office'"):
         settings.cache("ofice")
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [("40GB", 40 * 10**9), ("512MiB", 2**29), ("1.5k", 1500), (7, 7), ("50MB/s", 5 * 10**7)],
-)
-def test_sizes(text: object, count: int) -> None:
-    """Decimal and binary units, rates, plain numbers."""
-    assert parse_bytes(text) == count
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("60s", 60), ("15m", 900), ("168h", 604800), ("7d", 604800), (5, 5)]
-)
-def test_durations(text: object, seconds: float) -> None:
-    """Seconds, minutes, hours, days, plain numbers."""
-    assert parse_duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("driver", ["mirror", "docker"])

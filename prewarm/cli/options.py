@@ -143,7 +143,7 @@ class Size(click.ParamType[int]):
     name = "bytes"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from prewarm.settings import parse_bytes
+        from prewarm.quantities import parse_bytes
 
         try:
             return parse_bytes(value)

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -36,6 +35,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from prewarm.errors import CacheError, NotFound, PrewarmError, TagMoved
+from prewarm.quantities import parse_duration
 from prewarm.references import Reference, rewrite
 from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer
 from prewarm.warming.contacts import base_url, without_login
@@ -56,10 +56,8 @@ ASKED = "asked.json"
 REMEMBERED = 86_400.0  # seconds that a blob found missing is not asked about again
 
 
-def _seconds(value: object) -> object:
-    """`"90s"`, `"5m"`, `"1h"` or a number of seconds."""
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smh])\s*", value) if isinstance(value, str) else None
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else value
+def _seconds(value: object) -> float:
+    return parse_duration(value).total_seconds()
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
