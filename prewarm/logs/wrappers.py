@@ -142,12 +142,15 @@ def _object(
     name: str,
     needs: Sequence[str],
     text: Sequence[str],
-    time: str,
-    stamp: Callable[[pl.Expr], pl.Expr],
+    times: Sequence[str],
+    stamp: Callable[[pl.Expr], pl.Expr] = stamps.zoned,
     one_of: Sequence[str] = (),
     certain: bool = True,
 ) -> Wrapper:
-    """A JSON object with the keys `needs` (and at least one of `one_of`), the line under one of `text`."""
+    """A JSON object with the keys `needs` (and at least one of `one_of`), the line under one of `text`.
+
+    Its time is under one of `times`.
+    """
 
     def fits(lines: pl.Series) -> pl.Series:
         found = lines.str.starts_with("{")
@@ -156,10 +159,10 @@ def _object(
         return found & lines.str.contains_any([f'"{key}"' for key in one_of]) if one_of else found
 
     def peel(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
-        decoded = ndjson.decode(lines["line"], [*text, time])
+        decoded = ndjson.decode(lines["line"], [*text, *times])
         inner = pl.coalesce(text).str.strip_chars_end("\r\n")
         inside = fits(lines["line"]) & decoded.select(inner.is_not_null()).to_series()
-        rows = decoded.select(_=inner, stamp=pl.when(inside).then(stamp(pl.col(time))))
+        rows = decoded.select(_=inner, stamp=pl.when(inside).then(stamp(pl.coalesce(times))))
         line = _from_bytes(rows["_"]).zip_with(inside, lines["line"])
         return _peeled(lines, line, rows["stamp"])
 
@@ -184,7 +187,7 @@ def _peeled(lines: pl.DataFrame, line: pl.Series, stamp: pl.Series) -> pl.DataFr
 # --- container runtimes: long lines are cut --------------------------------------------------------------
 
 
-_JSON_FILE = _object("docker-json-file", ("log", "time"), ("log",), "time", stamps.rfc3339)
+_JSON_FILE = _object("docker-json-file", ("log", "time"), ("log",), ("time",))
 
 
 def _peel_json_file(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
@@ -240,9 +243,14 @@ def _joined(lines: pl.DataFrame, stream: pl.Series, goes_on: pl.Series) -> pl.Da
 
 _BSD = r"[A-Z][a-z]{2} [ 0-9][0-9] \d\d:\d\d:\d\d(?:\.\d{1,9})?"
 _ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)"
-_TAG = r"[^\s:\[\]]+(?:\[[^\]\s]*\])?"
+_FULL = (
+    r"(?:[A-Z][a-z]{2} )?(?P<full>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,9})?) (?P<zone>[A-Z]{2,5}|[+-]\d\d)"
+)
+_UNIX = r"\d{9,10}\.\d{1,6}"
+_STAMP = rf"(?:(?P<bsd>{_BSD})|(?P<iso>{_ISO})|{_FULL}|(?P<unix>{_UNIX}))"
+_TAG = r"[^\s\[\]]+(?:\[[^\]\s]*\])?"
 _STRUCTURED = r'(?:-|(?:\[(?:[^"\]]|"(?:[^"\\]|\\.)*")*\])+)'
-_SYSLOG = rf"^(?:<\d{{1,3}}>)?(?:(?P<bsd>{_BSD})|(?P<iso>{_ISO})) (?:\S*[^\s:] )?{_TAG}: ?(?P<text>.*)$"
+_SYSLOG = rf"^(?:<\d{{1,3}}>)?{_STAMP} (?:\S*[^\s:] )?{_TAG}:(?: (?P<text>.*))?$"
 _SYSLOG_5424 = rf"^<\d{{1,3}}>\d (?P<iso>{_ISO}|-) \S+ \S+ \S+ \S+ {_STRUCTURED} ?(?P<text>.*)$"
 _REPEATED = r"^message repeated (?P<times>\d{1,9}) times: \[ ?(?P<text>.*)\]$"
 _MOST_REPEATED = 100_000
@@ -255,12 +263,23 @@ def _peel_syslog(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
         line.str.extract_groups(_SYSLOG).alias("old"), line.str.extract_groups(_SYSLOG_5424).alias("new")
     )
     old, new = found["old"].struct.unnest(), found["new"].struct.unnest()
-    iso = new["iso"].zip_with(new["text"].is_not_null(), old["iso"])
     text = new["text"].zip_with(new["text"].is_not_null(), old["text"])
-    text = text.zip_with(text.is_not_null(), lines["line"])
-    zoned = pl.select(stamps.rfc3339(pl.lit(iso))).to_series()
-    stamp = zoned.zip_with(zoned.is_not_null(), stamps.yearless(old["bsd"], hints.written, hints.timezone))
-    return _repeated(_peeled(lines, text.str.strip_prefix("\ufeff"), stamp))
+    times = old.with_columns(
+        pl.coalesce("iso", new["iso"]).alias("iso"),
+        stamps.yearless(old["bsd"], hints.written, hints.timezone).alias("bsd"),
+    )
+    full = pl.col("full")
+    stamp = times.select(
+        pl.coalesce(
+            stamps.rfc3339(pl.col("iso")),
+            "bsd",
+            pl.when(pl.col("zone") == "UTC").then(stamps.naive(full, "UTC")),
+            stamps.naive(full, hints.timezone),
+            stamps.epoch(pl.col("unix")),
+        )
+    ).to_series()
+    inside = text.zip_with(text.is_not_null(), lines["line"]).str.strip_prefix("\ufeff")
+    return _repeated(_peeled(lines, inside, stamp))
 
 
 def _repeated(lines: pl.DataFrame) -> pl.DataFrame:
@@ -287,18 +306,18 @@ def _peel_svlogd(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
     return _peeled(lines, text, found.select(stamps.local(stamp, "UTC")).to_series())
 
 
-_PREFIX = (  # compose and swarm; kubectl logs --prefix; stern; kubectl and docker logs --timestamps
+_PREFIX = (  # compose and swarm; kubectl logs --prefix; stern; --timestamps of docker and kubectl; logcli
     r"^(?:(?:\x1b\[[0-9;]*m)*[A-Za-z0-9][A-Za-z0-9_.@-]*\s*\|(?:\x1b\[[0-9;]*m)* ?(?:\x1b\[[0-9;]*m)*"
     r"|\[pod/[^\]\s]+\] "
-    r"|[a-z0-9][a-z0-9.-]*-[a-z0-9]+ [a-z0-9][a-z0-9-]* (?:› )?"
-    rf"|(?:{_ISO}) )(?:(?:{_ISO}) )?"
+    r"|(?:[a-z0-9][a-z0-9-]* )?[a-z0-9][a-z0-9.-]*-[a-z0-9]+ [a-z0-9][a-z0-9-]* (?:› )?"
+    rf"|(?:{_ISO}) (?:\{{[^}}]*\}} )?)(?:(?:{_ISO}) )?"
 )
 
 
 def _peel_prefix(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
     prefix = lines["line"].str.extract(f"({_PREFIX})", 1).fill_null("")
     text = lines["line"].str.slice(prefix.str.len_chars())
-    stamp = prefix.str.extract(rf"({_ISO}) $", 1)
+    stamp = prefix.str.extract(rf"({_ISO}) (?:\{{.*)?$", 1)
     return _peeled(lines, text, pl.select(stamps.rfc3339(pl.lit(stamp))).to_series())
 
 
@@ -306,17 +325,12 @@ def _begins(pattern: str) -> Callable[[pl.Series], pl.Series]:
     return lambda lines: lines.str.contains(pattern)
 
 
-def _loki_time(text: pl.Expr) -> pl.Expr:
-    return pl.coalesce(stamps.rfc3339(text), stamps.nanoseconds(text))
-
-
 def _microseconds(text: pl.Expr) -> pl.Expr:
     return text.cast(pl.Int64, strict=False).cast(TIMESTAMP)
 
 
-def _any_time(text: pl.Expr) -> pl.Expr:
-    return pl.coalesce(stamps.rfc3339(text), stamps.epoch(text))
-
+_TEXT_KEYS = ("log", "message", "MESSAGE", "line", "textPayload", "_raw")
+_TIME_KEYS = ("@timestamp", "timestamp", "time", "ts", "_time")
 
 WRAPPERS: dict[str, Wrapper] = {
     wrapper.name: wrapper
@@ -327,22 +341,22 @@ WRAPPERS: dict[str, Wrapper] = {
             "journald",
             ("__REALTIME_TIMESTAMP", "MESSAGE"),
             ("MESSAGE",),
-            "__REALTIME_TIMESTAMP",
+            ("__REALTIME_TIMESTAMP",),
             _microseconds,
         ),
-        _object("loki", ("labels", "line", "timestamp"), ("line",), "timestamp", _loki_time),
-        _object("vector", ("source_type", "message", "timestamp"), ("message",), "timestamp", _any_time),
+        _object("loki", ("labels", "line", "timestamp"), ("line",), ("timestamp",)),
+        _object("vector", ("source_type", "message", "timestamp"), ("message",), ("timestamp",)),
         _object(
             "filebeat",
             ("@timestamp", "message"),
             ("message",),
-            "@timestamp",
-            _any_time,
-            ("@metadata", "input", "agent"),
+            ("@timestamp",),
+            one_of=("@metadata", "input", "agent"),
         ),
         _object(
-            "fluentbit", ("date",), ("log", "message"), "date", _any_time, ("log", "message"), certain=False
+            "fluentbit", ("date",), ("log", "message"), ("date",), one_of=("log", "message"), certain=False
         ),
+        _object("json", (), _TEXT_KEYS, _TIME_KEYS, one_of=_TEXT_KEYS, certain=False),
         Wrapper(
             "syslog",
             lambda lines: lines.str.contains(_SYSLOG) | lines.str.contains(_SYSLOG_5424),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from prewarm.errors import UnknownFormat, UnreadableInput
 from prewarm.logs import wrappers
-from prewarm.logs.formats import Hints, Parsed, combined, distribution, registered
+from prewarm.logs.formats import Format, Hints, Parsed, combined, distribution, registered
 
 INNER = '10.0.0.7 - - [24/Nov/2026:08:15:02 +0000] "GET /v2/ HTTP/1.1" 401 87 "" "skopeo/1.9.3"'
 APP = 'time="2026-11-24T08:15:02Z" level=info msg="response completed" go.version=go1.27 http.request.id=1'
@@ -30,6 +30,7 @@ WRAPPED = {
     "vector": json.dumps({"message": INNER, "source_type": "file", "timestamp": AT}),
     "filebeat": json.dumps({"@timestamp": AT, "@metadata": {}, "log": {"offset": 1}, "message": INNER}),
     "fluentbit": json.dumps({"date": 1795511702.311204, "log": INNER}),
+    "json": json.dumps({"textPayload": INNER, "timestamp": AT}),
     "svlogd": f"2026-11-24_09:15:02.311204 {INNER}",
 }
 
@@ -70,6 +71,10 @@ def test_every_wrapper_is_told_and_peeled(name: str) -> None:
         ("Nov  4 09:15:02 172.18.0.1 proxy[1187]: ", "2026-11-04T03:45:02"),
         ("2026-11-24T09:15:02+0000 vm proxy[1]: ", "2026-11-24T09:15:02"),
         ("2026-11-24T09:15:02.311204+01:00 vm proxy[1]: ", "2026-11-24T08:15:02.311204"),
+        ("Tue 2026-11-24 09:15:02 UTC vm proxy[1]: ", "2026-11-24T09:15:02"),
+        ("Tue 2026-11-24 09:15:02 IST vm proxy[1]: ", "2026-11-24T03:45:02"),
+        ("1795511702.311204 vm proxy[1]: ", "2026-11-24T09:15:02.311204"),
+        ("<30>Nov 24 09:15:02 nginx:1.25/proxy[1187]: ", "2026-11-24T03:45:02"),
         ("<30>1 2026-11-24T09:15:02Z host1 registry 1187 registry - ", "2026-11-24T09:15:02"),
         ('<30>1 2026-11-24T09:15:02.3Z h r 1 - [a@1 b="c\\"]"][d] ', "2026-11-24T09:15:02.3"),
     ],
@@ -104,6 +109,37 @@ def test_no_year_is_invented() -> None:
     assert row["stamp"] is None
 
 
+@pytest.mark.parametrize(
+    "stamp", [AT, 1795511702.311204, 1795511702311.204, 1795511702311204, "1795511702311204118"]
+)
+@pytest.mark.parametrize("key", ["log", "message", "MESSAGE", "line", "textPayload", "_raw"])
+def test_collectors_that_nobody_named(stamp: object, key: str) -> None:
+    """An object with a text that some format fits, and a time in any unit."""
+    line = json.dumps({"host": "a", key: INNER, "@timestamp": stamp, "tags": ["x"]})
+    assert detected(line) == ("combined", ("json",))
+    (row,) = peel(("json",), line)
+    assert row["line"] == INNER
+    assert abs(row["stamp"] - WHEN).total_seconds() < 0.00001
+
+
+def test_an_hour_that_clocks_repeat() -> None:
+    """Its second time shows by stamps that go back."""
+    lines = [
+        f"Oct 25 {at} h p: x"
+        for at in ("01:59:58", "02:30:00", "02:59:59", "02:00:01", "02:30:00", "03:00:00")
+    ]
+    hints = Hints("Europe/Berlin", written=datetime(2026, 10, 26, tzinfo=UTC))
+    stamps = [row["stamp"].strftime("%d %H:%M:%S") for row in peel(("syslog",), *lines, hints=hints)]
+    assert stamps == [
+        "24 23:59:58",
+        "25 00:30:00",
+        "25 00:59:59",
+        "25 01:00:01",
+        "25 01:30:00",
+        "25 02:00:00",
+    ]
+
+
 def test_repeated_messages_are_as_many_lines() -> None:
     """What rsyslog folds is unfolded, at the same place."""
     rows = peel(
@@ -128,6 +164,8 @@ def test_a_repetition_that_no_log_has_is_bounded() -> None:
         "[pod/registry-0/registry] ",
         "registry-0 registry ",
         "registry-0 registry › ",
+        "infra registry-0 registry ",
+        f'{AT} {{app="registry", pod="registry-0"}} ',
         f"{AT} ",
         f"registry-1 | {AT} ",
     ],
@@ -238,11 +276,12 @@ class _Timeless:
 
 
 def test_lines_without_a_time_need_a_wrapper() -> None:
-    """One that tells it."""
-    chain = wrappers.detect(pl.Series([f"{AT} stdout F GET /"]), HINTS, [_Timeless()])[1]
-    assert chain == ("cri",)
+    """One that tells it; another format that fits is taken before, and else there is a reason."""
+    formats: list[Format] = [_Timeless(), combined.FORMAT]
+    assert wrappers.detect(pl.Series([f"{AT} stdout F GET /"]), HINTS, formats) == (formats[0], ("cri",))
+    assert wrappers.detect(pl.Series(["GET /", INNER]), HINTS, formats) == (combined.FORMAT, ())
     with pytest.raises(UnreadableInput, match="timeless: no time"):
-        wrappers.detect(pl.Series(["GET /"]), HINTS, [_Timeless()])
+        wrappers.detect(pl.Series(["GET /"]), HINTS, formats)
 
 
 TEXT = st.lists(

@@ -13,7 +13,8 @@ from prewarm.logs.formats import fields
 _LEAP = 2000  # a year that has every day
 _HALF_YEAR = 183  # days
 _AHEAD = timedelta(days=1)  # clocks differ: how far a line may be ahead of the time its file was written
-_LATEST = 253402300799.0  # the last second of the year 9999
+_LATEST = 253402300799e6  # microseconds: the last second of the year 9999
+_HALF_HOUR = timedelta(minutes=30)
 
 
 def rfc3339(text: pl.Expr) -> pl.Expr:
@@ -26,21 +27,30 @@ def rfc3339(text: pl.Expr) -> pl.Expr:
 
 
 def epoch(text: pl.Expr) -> pl.Expr:
-    """Seconds since 1970, with a fraction."""
-    seconds = text.cast(pl.Float64, strict=False)
-    bounded = pl.when(seconds.is_between(-_LATEST, _LATEST)).then(seconds)
-    return fields.instant((bounded * 1e6).round().cast(pl.Int64).cast(TIMESTAMP))
-
-
-def nanoseconds(text: pl.Expr) -> pl.Expr:
-    """Nanoseconds since 1970."""
-    return fields.instant((text.cast(pl.Int64, strict=False) // 1000).cast(TIMESTAMP))
+    """Seconds since 1970, with a fraction; or milli-, micro- or nanoseconds, as the size shows."""
+    number = text.cast(pl.Float64, strict=False)
+    size = number.abs()
+    scale = (
+        pl.when(size < 1e11).then(1e6).when(size < 1e14).then(1e3).when(size < 1e17).then(1.0).otherwise(1e-3)
+    )
+    microseconds = (number * scale).round()
+    bounded = pl.when(microseconds.is_between(-_LATEST, _LATEST)).then(microseconds)
+    return fields.instant(bounded.cast(pl.Int64).cast(TIMESTAMP))
 
 
 def local(naive: pl.Expr, timezone: str) -> pl.Expr:
-    """A time of this zone, in UTC: of an hour that clocks repeat the first, null for one that they skip."""
-    zoned = naive.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
-    return fields.instant(zoned.dt.convert_time_zone("UTC"))
+    """A time of this zone, in UTC; null where clocks skip it.
+
+    Of an hour that clocks repeat it is the first, until stamps go back by half an hour: then the second.
+    """
+    naive = fields.instant(naive)
+    if timezone == "UTC":
+        return fields.instant(naive.dt.replace_time_zone("UTC"))
+    day = naive.dt.date()
+    again = pl.when(naive.diff() < -_HALF_HOUR).then(day).forward_fill() == day
+    first = naive.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+    second = naive.dt.replace_time_zone(timezone, ambiguous="latest", non_existent="null")
+    return fields.instant(pl.when(again).then(second).otherwise(first).dt.convert_time_zone("UTC"))
 
 
 def yearless(text: pl.Series, written: datetime | None, timezone: str) -> pl.Series:
@@ -89,6 +99,11 @@ def naive(text: pl.Expr, timezone: str) -> pl.Expr:
     return local(pl.coalesce(forms), timezone)
 
 
+def zoned(text: pl.Expr) -> pl.Expr:
+    """A time that needs no zone to be known: RFC 3339, or a number."""
+    return pl.coalesce(rfc3339(text), epoch(text))
+
+
 def any_of(text: pl.Expr, timezone: str) -> pl.Expr:
-    """A time in whatever form it is written: with a zone, of this one, or seconds since 1970."""
+    """A time in whatever form it is written: with a zone, of this one, or a number."""
     return pl.coalesce(rfc3339(text), clf(text), naive(text, timezone), epoch(text))
