@@ -121,6 +121,9 @@ async def plan_with(
     now, demand = known.now, known.demand
     listed = frozenset(endpoint.registry for endpoint in endpoints)
     ranked, model, warnings = await asyncio.to_thread(_ranked, lake, spec, request, demand, listed)
+    if spec.ttl is not None:
+        expiries = await asyncio.to_thread(_expiries, lake, spec)
+        ranked = [replace(candidate, expires=expiries.get(candidate.image)) for candidate in ranked]
     asked = await _ask(cache, ranked, spec, request.budget.top)
     budget = request.budget.at_most(spec.max_bytes)
     decided = planning.plan(
@@ -351,6 +354,13 @@ def _clients(lake: Lake, spec: CacheSpec, at: datetime) -> dict[str, int]:
         .collect()
     )
     return dict(counted.iter_rows())
+
+
+def _expiries(lake: Lake, spec: CacheSpec) -> dict[str, datetime]:
+    """When the cache forgets what we filled: from the last fill on, since hits do not extend it."""
+    filled = lake.read("warmed", pl.col("cache") == spec.name, pl.col("bytes") > 0)
+    last = filled.group_by("image").agg(pl.col("expires_at").sort_by("filled_at").last()).drop_nulls()
+    return dict(last.iter_rows())
 
 
 def _lately(lake: Lake, site: str | None, now: datetime) -> list[pl.Expr]:

@@ -40,6 +40,7 @@ class Candidate:
     blobs: tuple[tuple[str, int], ...] = ()  # (digest, bytes), for shared layers
     place: str = ""  # where they lie: layers are shared within a place only
     held: bool = False  # the cache holds it, fresh
+    expires: datetime | None = None  # when the cache will have forgotten it; None: unknown, or never
     clients: int | None = None  # distinct clients that pulled it; None: unknown
     barred: str | None = None  # why this cache cannot serve it at all, in words
     problem: str | None = None  # why it cannot be resolved, in words
@@ -224,12 +225,12 @@ def plan(
     `clock` is the site's time zone, for the hours in the reasons.
     """
     gate = Gate(rules)
-    hours = _hours(window, clock)
+    served = Window(*window, clock)
     ledger = _Ledger(budget, brought=_held(candidates))
     warms: list[Warm] = []
     skipped: list[Skip] = []
     for candidate in in_order(candidates, gate):
-        verdict = _decide(candidate, gate, ledger, hours)
+        verdict = _decide(candidate, gate, ledger, served)
         if isinstance(verdict, Warm):
             warms.append(verdict)
         else:
@@ -287,7 +288,7 @@ class _Ledger:
         self.brought |= _lying(candidate)
 
 
-def _decide(candidate: Candidate, gate: Gate, ledger: _Ledger, hours: str) -> Warm | Skip:
+def _decide(candidate: Candidate, gate: Gate, ledger: _Ledger, window: Window) -> Warm | Skip:
     always = gate.always(candidate.image)
     refusal = gate.refusal(candidate)
     if refusal:
@@ -299,13 +300,13 @@ def _decide(candidate: Candidate, gate: Gate, ledger: _Ledger, hours: str) -> Wa
     if candidate.problem:
         return replace(_skip(candidate, candidate.problem), failed=True)
     if candidate.held:
-        return replace(_skip(candidate, "already held, fresh"), held=True)
+        return replace(_skip(candidate, _held_until(candidate, window)), held=True)
     cost = ledger.marginal(candidate)
     refusal = ledger.refusal(cost)
     if refusal:
         return _skip(candidate, refusal)
     ledger.spend(candidate, cost)
-    reason = _reason(candidate, always, hours)
+    reason = _reason(candidate, always, window)
     return Warm(candidate.image, candidate.digest, cost, candidate.score, reason, candidate.rank)
 
 
@@ -321,21 +322,41 @@ def _lying(candidate: Candidate) -> set[Blob]:
     return {(candidate.place, digest) for digest, _ in candidate.blobs}
 
 
-def _reason(candidate: Candidate, always: bool, hours: str) -> str:
+def _held_until(candidate: Candidate, window: Window) -> str:
+    """A fill lapses at its time, whoever uses it; the words say so when the hours are not over by then."""
+    expires = candidate.expires
+    if expires is None or expires >= window.end:
+        return "already held, fresh"
+    when = "before" if expires < window.start else "within"
+    moment = expires.astimezone(window.clock)
+    return f"already held, but its fill expires {moment:%a %d %b %H:%M}, {when} the hours {window.hours}"
+
+
+def _reason(candidate: Candidate, always: bool, window: Window) -> str:
     if candidate.rank == 0:
         return "always on the operator's list"
     words = (
-        f"rank {candidate.rank}, {candidate.mean:.3g} pulls expected {hours}, P {candidate.probability:.2f}"
+        f"rank {candidate.rank}, {candidate.mean:.3g} pulls expected {window.hours}, "
+        f"P {candidate.probability:.2f}"
     )
     return f"always on the operator's list; {words}" if always else words
 
 
-def _hours(window: tuple[datetime, datetime], clock: tzinfo) -> str:
-    """`08:00–09:00`, with the day where the window is longer than one."""
-    start, end = (moment.astimezone(clock) for moment in window)
-    short = (window[1] - window[0]).total_seconds() <= 86_400
-    form = "%H:%M" if short else "%a %d %b %H:%M"
-    return f"{start:{form}}–{end:{form}}"
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The hours that a plan serves, and the clock that they are told on."""
+
+    start: datetime
+    end: datetime
+    clock: tzinfo = UTC
+
+    @property
+    def hours(self) -> str:
+        """`08:00–09:00`, with the day where the window is longer than one."""
+        short = (self.end - self.start).total_seconds() <= 86_400
+        form = "%H:%M" if short else "%a %d %b %H:%M"
+        start, end = (moment.astimezone(self.clock) for moment in (self.start, self.end))
+        return f"{start:{form}}–{end:{form}}"
 
 
 def in_units(count: int) -> str:

@@ -169,6 +169,20 @@ async def test_what_the_cache_holds_is_kept_with_its_expiry(tmp_path: Path, hub:
     assert row["expires_at"] - row["filled_at"] == timedelta(days=7)
 
 
+async def test_a_plan_says_when_a_fill_lapses_in_its_hours(tmp_path: Path, hub: FakeRegistry) -> None:
+    """Seven days after the fill; a later run, which filled nothing, did not extend it."""
+    lake = lake_with(tmp_path, WEB)
+    spec = spec_of(tmp_path, ttl=timedelta(hours=168))
+    for moment in (NOW, NOW + timedelta(days=1)):
+        await run(lake, spec, endpoints(hub), REQUEST, conduct=Conduct(clock=lambda now=moment: now))
+    week_later = NOW + timedelta(days=7)
+    made = await plan(lake, spec, endpoints(hub), Request(week_later, 1, Budget(top=5)), now=week_later)
+
+    [skip] = made.plan.skipped
+    assert skip.held
+    assert skip.reason == "already held, but its fill expires Tue 01 Dec 08:30, within the hours 08:30–09:30"
+
+
 async def test_one_run_per_cache(tmp_path: Path, hub: FakeRegistry) -> None:
     """The second is refused at once, and contacts nobody."""
     lake = lake_with(tmp_path, WEB)

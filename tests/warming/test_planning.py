@@ -89,6 +89,23 @@ def test_a_held_image_keeps_its_place() -> None:
     assert result.skipped[0].reason == "already held, fresh"
 
 
+@pytest.mark.parametrize(
+    ("minutes", "reason"),
+    [
+        (-30, "already held, but its fill expires Tue 24 Nov 07:30, before the hours 08:00–09:00"),
+        (30, "already held, but its fill expires Tue 24 Nov 08:30, within the hours 08:00–09:00"),
+        (60, "already held, fresh"),
+    ],
+)
+def test_a_fill_that_lapses_before_the_hours_are_over_is_told(minutes: int, reason: str) -> None:
+    """A pull-through cache forgets at its time, however often the image is used."""
+    held = candidate("a", 1, held=True, expires=EIGHT + timedelta(minutes=minutes))
+    result = made([held, candidate("b", 2)], Budget(top=1))
+    assert why(result)["a"] == reason
+    assert result.skipped[0].held
+    assert warmed(result) == []
+
+
 def test_an_image_that_can_never_be_warmed_gives_its_place_to_the_next() -> None:
     """A deleted tag must not cost a place."""
     result = made([candidate("a", 1, problem="not found"), candidate("b", 2)], Budget(top=1))
