@@ -13,7 +13,8 @@ import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Self, TypeVar
 
@@ -23,7 +24,6 @@ from yarl import URL
 from prewarm.errors import (
     DigestMismatch,
     ForbiddenHost,
-    RateLimited,
     RegistryError,
     Unavailable,
     UnsupportedImage,
@@ -34,10 +34,11 @@ from prewarm.warming.contacts import Contacts, Endpoint, base_url
 from prewarm.warming.credentials import Credentials, Login
 from prewarm.warming.failures import is_html
 from prewarm.warming.images import Descriptor, Image, Manifest, Platform
+from prewarm.warming.quotas import Allowance, Quota, parse_quota
 from prewarm.warming.tokens import Authorizer, parse_challenges
 from prewarm.warming.transport import Transport, read, refusal
 
-__all__ = ["Endpoint", "Quota", "Registries", "Registry", "Timing"]
+__all__ = ["Endpoint", "Registries", "Registry", "Timing"]
 
 PROGRESS = 1 << 20  # bytes of a blob after which its attempts are counted anew
 MAX_NESTING = 3  # of indexes in indexes
@@ -59,19 +60,6 @@ class Timing:
     wall: Callable[[], float] = time.time  # seconds since the epoch, for what outlives the process
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """A registry's pull quota as its last answer told it (Docker Hub's `RateLimit-*` headers)."""
-
-    limit: int  # pulls per window
-    remaining: int
-    window: float  # seconds
-
-    def spare(self, reserve: float) -> float:
-        """Pulls that are left beside the share `reserve` of the limit."""
-        return self.remaining - reserve * self.limit
-
-
 class Registry:
     """One registry: requests with auth, retries and verified content.
 
@@ -89,15 +77,17 @@ class Registry:
         timing: Timing,
     ) -> None:
         self.endpoint = endpoint
-        self.quota: Quota | None = None
-        self._unmetered = endpoint.reserve <= 0  # as far as we need to know
-        self._counting = asyncio.Lock()
-        self._pulling = 0  # manifests on their way
+        self._allowance = Allowance(endpoint.registry, endpoint.reserve)
         self._base = base_url(endpoint)
         self._transport = transport
         self._authorizer = Authorizer(endpoint, credentials, transport, timing.clock)
         self._places = asyncio.Semaphore(endpoint.max_concurrency)
         self._timing = timing
+
+    @property
+    def quota(self) -> Quota | None:
+        """The pull quota as the last answer told it."""
+        return self._allowance.quota
 
     async def login(self) -> Login | None:
         """Who we are there: the login under its name in references, else under the host of its url."""
@@ -142,46 +132,13 @@ class Registry:
                 digest = reference if ":" in reference else named
                 return images.parse_manifest(body, response.headers.get("Content-Type"), digest)
 
-        async with self._one_pull(repository, reference):
+        async with self._allowance.one_pull(partial(self.quota_of, repository, reference)):
             return await self._patiently(once)
 
     async def quota_of(self, repository: str, reference: str) -> Quota | None:
         """What is left of the pull quota, as a HEAD tells it for free; None where there is none."""
-        self.quota = None
-        async with self._open("HEAD", repository, *_manifest(repository, reference)):
-            return self.quota
-
-    @asynccontextmanager
-    async def _one_pull(self, repository: str, reference: str) -> AsyncGenerator[None, None]:
-        """One of the pulls that may be spent, within."""
-        async with self._counting:
-            if not self._unmetered:
-                await self._spend_one(repository, reference)
-            self._pulling += 1
-        try:
-            yield
-        finally:
-            self._pulling -= 1
-
-    async def _spend_one(self, repository: str, reference: str) -> None:
-        """Count one pull; RateLimited when no more are left than people shall have."""
-        quota, reserve = self.quota, self.endpoint.reserve
-        if quota is None or quota.spare(reserve) < 1:  # unknown, or the window may have passed
-            try:
-                quota = await self.quota_of(repository, reference)
-            except RegistryError:
-                return  # the GET that follows says what is wrong
-            if quota is not None:  # pulls on their way may not be counted there yet
-                quota = replace(quota, remaining=quota.remaining - self._pulling)
-        if quota is None:
-            self._unmetered = True
-            return
-        if quota.spare(reserve) < 1:
-            raise RateLimited(
-                f"registry {self.endpoint.registry}: {quota.remaining} of {quota.limit} pulls are left, and "
-                f"{reserve * quota.limit:.0f} are kept for people (reserve = {reserve:g})"
-            )
-        self.quota = replace(quota, remaining=quota.remaining - 1)
+        async with self._open("HEAD", repository, *_manifest(repository, reference)) as response:
+            return parse_quota(response.headers)
 
     async def resolve(self, repository: str, reference: str, platforms: tuple[Platform, ...] = ()) -> Image:
         """The image that `reference` stands for now, for `platforms` (default linux/amd64).
@@ -341,7 +298,7 @@ class Registry:
                 async with self._transport.request(
                     self.endpoint, method, url, signed, patience=patience, small=small
                 ) as response:
-                    self.quota = parse_quota(response.headers) or self.quota
+                    self._allowance.learn(response.headers)
                     if response.status < 300:
                         yield response
                         return
@@ -420,16 +377,6 @@ class Registries:
         await self._transport.__aexit__()
 
 
-def parse_quota(headers: Mapping[str, str]) -> Quota | None:
-    """Docker Hub's `ratelimit-limit: 100;w=21600` and `ratelimit-remaining`; None when there are none."""
-    limit = _QUOTA.fullmatch(headers.get("RateLimit-Limit", ""))
-    remaining = _QUOTA.fullmatch(headers.get("RateLimit-Remaining", ""))
-    if not limit or not remaining:
-        return None
-    return Quota(int(limit["count"]), int(remaining["count"]), float(limit["window"] or 0))
-
-
-_QUOTA = re.compile(r"\s*(?P<count>\d{1,12})\s*(?:;\s*w=(?P<window>\d{1,12}))?\s*")
 _RANGE = re.compile(r"bytes (?P<first>\d{1,18})-.*")
 _WEB_PAGE = "it answered a web page, not a registry's API; check its url"
 
