@@ -11,6 +11,9 @@ from fastapi import Header, HTTPException
 
 from prewarm.settings import ServiceSection
 
+_ELSEWHERE = "without [service.tokens] only localhost is answered: ask http://127.0.0.1 or set one"
+_NO_TOKEN = "a bearer token is needed; example: Authorization: Bearer TOKEN"
+
 
 class Access:
     """A dependency that lets a request through when its bearer token has the scope.
@@ -28,25 +31,22 @@ class Access:
         authorization: Annotated[str | None, Header(max_length=4096, include_in_schema=False)] = None,
         host: Annotated[str, Header(max_length=300, include_in_schema=False)] = "",
     ) -> None:
+        if refused := self.refusal(authorization or "", host):
+            raise refused
+
+    def refusal(self, authorization: str, host: str) -> HTTPException | None:
+        """Why a request with these headers may not be answered, or None."""
         if not self._tokens:
-            if not is_loopback(_name(host)):
-                raise HTTPException(
-                    403,
-                    "without [service.tokens] only localhost is answered: ask http://127.0.0.1 or set one",
-                )
-            return
-        kind, _, token = (authorization or "").partition(" ")
+            return None if is_loopback(_name(host)) else HTTPException(403, _ELSEWHERE)
+        kind, _, token = authorization.partition(" ")
         digest = hashlib.sha256(token.strip().encode()).hexdigest()
         # Every hash is compared, in constant time, whether or not an earlier one fitted.
         fitting = [known for known in self._tokens if hmac.compare_digest(known.sha256, digest)]
         if kind.lower() != "bearer" or not fitting:
-            raise HTTPException(
-                401,
-                "a bearer token is needed; example: Authorization: Bearer TOKEN",
-                {"WWW-Authenticate": "Bearer"},
-            )
+            return HTTPException(401, _NO_TOKEN, {"WWW-Authenticate": "Bearer"})
         if not any(self._scope in known.scopes for known in fitting):
-            raise HTTPException(403, f"this token lacks the scope {self._scope!r}")
+            return HTTPException(403, f"this token lacks the scope {self._scope!r}")
+        return None
 
 
 def is_loopback(host: str) -> bool:

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 
 Form = Literal["json", "csv"]
 CACHING = "private, max-age=15"
+HELD = "prewarm.held"  # in the scope of a request that was answered from what is held alone
 TYPES: Mapping[str, str] = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
 
 
@@ -36,12 +37,14 @@ class Paged(Query):
         return rows[self.offset : self.offset + self.limit]
 
 
-def reply(request: Request, body: bytes, form: Form = "json", headers: Mapping[str, str] = {}) -> Response:
-    """`body` with its ETag; 304 when the request names that."""
+def reply(request: Request, body: bytes, form: Form = "json", *, held: bool = True) -> Response:
+    """`body` with its ETag; 304 when the request names that. `held`: it was made of what is held alone."""
     # Weak: the same answer may travel compressed.
     tag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    told = {"ETag": tag, "Cache-Control": CACHING, **headers}
-    if _named(tag, request.headers.get("if-none-match", "")):
+    told = {"ETag": tag, "Cache-Control": CACHING}
+    if held:
+        request.scope[HELD] = True
+    if named(tag, request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=told)
     return Response(body, media_type=TYPES[form], headers=told)
 
@@ -65,7 +68,7 @@ def _cell(value: Any) -> Any:
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
 
 
-def _named(tag: str, wanted: str) -> bool:
+def named(tag: str, wanted: str) -> bool:
     """Whether If-None-Match names this entity (RFC 9110, section 13.1.2; weak comparison)."""
     names = {each.strip().removeprefix("W/") for each in wanted[:4096].split(",")}
     return "*" in names or tag.removeprefix("W/") in names

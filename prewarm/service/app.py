@@ -16,6 +16,7 @@ from prewarm.service import demand, forecasts, health, images, metrics, page, pr
 from prewarm.service.access import Access
 from prewarm.service.board import Board
 from prewarm.service.guards import Guard
+from prewarm.service.memory import Memory
 
 if TYPE_CHECKING:
     from prewarm.settings import Settings
@@ -48,9 +49,11 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
     app.state.settings, app.state.board, app.state.requests = settings, board, requests
     app.state.rankings = rankings.computer(settings)
     problems.install(app)
+    reading = Access(settings.service, "read")
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST)
+    app.add_middleware(Memory, board=board, access=reading)
     app.add_middleware(Guard, requests=requests)
-    readers = [Depends(Access(settings.service, "read"))]
+    readers = [Depends(reading)]
     for noun in NOUNS:
         app.include_router(noun.router, prefix="/v1", dependencies=readers)
     app.include_router(metrics.router, dependencies=readers)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from fastapi import Depends, Request
 
@@ -28,10 +28,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 TABLES = ("pulls", "outcomes", "images")
 PATIENCE = 3.0  # seconds that a start waits for the first overview
 SHARE = 4  # a look that took a second is repeated after four at the earliest
-KEPT = 512  # answers of one overview
+KEPT = 256  # answers of one overview
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """An answer as it travelled: by which route, with which headers and body."""
+
+    route: object
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +52,23 @@ class Held:
     overview: Overview
     state: tuple[object, ...]
     answers: OrderedDict[Hashable, bytes] = field(default_factory=OrderedDict)
+    replies: OrderedDict[Hashable, Reply] = field(default_factory=OrderedDict)  # see `prewarm.service.memory`
 
     def answer(self, question: Hashable, make: Callable[[], bytes]) -> bytes:
         """The body for `question`, made once. Two that ask at the same moment may both make it."""
         found = self.answers.get(question)
         if found is None:
-            found = self.answers[question] = make()
-            while len(self.answers) > KEPT:
-                with suppress(KeyError):  # another thread was faster
-                    self.answers.popitem(last=False)
+            found = make()
+            keep(self.answers, question, found)
         return found
+
+
+def keep(among: OrderedDict[Hashable, T], key: Hashable, value: T) -> None:
+    """Keep `value`, and no more than the last KEPT."""
+    among[key] = value
+    while len(among) > KEPT:
+        with suppress(KeyError):  # another thread was faster
+            among.popitem(last=False)
 
 
 class Board:
@@ -69,6 +87,11 @@ class Board:
         if held is not None:
             return held
         raise self._refused or LakeError("the first forecast is being made; ask again in a few seconds")
+
+    @property
+    def standing(self) -> Held | None:
+        """What stands on the board, or None."""
+        return self._held
 
     @property
     def trouble(self) -> PrewarmError | None:

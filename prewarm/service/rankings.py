@@ -89,10 +89,10 @@ def rankings(
     held.overview.chosen(question.site)  # an unknown site is refused before anything is computed
     if question.plain and held.overview.reaches(at, question.hours, question.site):
         body = held.answer((question, at), lambda: _held(held.overview, question, at))
-    else:
-        result = _computed(request, question, at)
-        body = _body(result, question, len(result.ranking))
-    return answers.reply(request, body, question.format)
+        return answers.reply(request, body, question.format)
+    result = _computed(request, question, at)
+    body = _body(result, question, len(result.ranking))
+    return answers.reply(request, body, question.format, held=False)
 
 
 def computer(settings: Settings) -> Callable[..., RankResult]:
