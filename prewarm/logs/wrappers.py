@@ -81,6 +81,17 @@ def detect(lines: pl.Series, hints: Hints, formats: list[Format]) -> tuple[Forma
     return fit.format, chain
 
 
+def stand_around(lines: pl.Series, chain: Chain, hints: Hints) -> bool:
+    """Whether it is these wrappers that stand around a file's first lines, and no others."""
+    sample = pl.DataFrame({"line": sample_of(lines)}).with_row_index("offset")
+    for name in chain:
+        if sample.is_empty() or share(WRAPPERS[name].fits(sample["line"])) < CLEARLY:
+            return False
+        sample = WRAPPERS[name].peel(sample, hints)
+    inner = _around(sample["line"])
+    return inner is None or not inner.certain
+
+
 def _around(lines: pl.Series) -> Wrapper | None:
     if lines.is_empty():
         return None

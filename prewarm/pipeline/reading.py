@@ -118,7 +118,8 @@ def look(path: str, shown: str, source: Source, likely: Log | None = None) -> Lo
     hints = Hints(source.timezone, written=_written(shown if Path(shown).is_file() else path))
     if likely and source.format in ("auto", likely.format.name):
         log, parsed = _opened(path, shown, likely.format, likely.wrappers, frame, hints)
-        if parsed.accesses.height > 0 and not parsed.malformed:
+        same = wrappers.stand_around(frame["line"], likely.wrappers, hints)
+        if same and parsed.accesses.height > 0 and not parsed.malformed:
             return log
     return _opened(path, shown, *_detected(shown, source, frame["line"], hints), frame, hints)[0]
 

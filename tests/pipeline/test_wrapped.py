@@ -99,3 +99,13 @@ def test_a_json_document_is_read(tmp_path: Path) -> None:
     assert [(report.path, report.wrapper) for report in result.files] == [
         (str(tmp_path / "answer.json"), "loki")
     ]
+
+
+def test_a_file_beside_a_wrapped_one_is_told_for_itself(tmp_path: Path) -> None:
+    """What stands around the first is no guess for the second."""
+    first, second, third = (tmp_path / name for name in ("a.log", "b.log", "c.log"))
+    first.write_text("".join(map(syslog, LOG.splitlines())))
+    second.write_text(LOG)
+    third.write_text("".join(map(cri, LOG.splitlines())))
+    result = ingest(Lake.open(tmp_path / "lake"), [Source(paths=(str(tmp_path / "*.log"),))])
+    assert [report.wrapper for report in result.files] == ["syslog", None, "cri"]

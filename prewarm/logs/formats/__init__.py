@@ -178,11 +178,12 @@ def unusable(sample: pl.Series, found: Fit, formats: list[Format]) -> Unreadable
 def _no_format(sample: pl.Series, shares: dict[str, float]) -> str:
     if sample.is_empty():
         return "no format to detect: there are no lines"
-    closest = sorted(shares, key=lambda name: (-shares[name], name))[:3]
+    closest = sorted((name for name in shares if shares[name]), key=lambda name: (-shares[name], name))[:3]
     fits = ", ".join(f"{name} fits {shares[name]:.0%}" for name in closest)
     first = printable(sample[0], 60)
+    told = f"of {len(sample)} lines {fits or f'none fits any of the {len(shares)} formats'}"
     example = "name one with --format, for example --format combined"
-    return f"no known format fits: of {len(sample)} lines {fits}; the first is {first!r}; {example}"
+    return f"no known format fits: {told}; the first is {first!r}; {example}"
 
 
 def header_of(lines: pl.Series) -> str:

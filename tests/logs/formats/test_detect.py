@@ -31,10 +31,12 @@ def test_the_format_that_fits_most_lines_wins(lines: list[str], name: str) -> No
 
 
 def test_lines_of_no_format_name_the_closest() -> None:
-    """One line that says what came closest and what the log starts with."""
-    with pytest.raises(UnknownFormat, match=r"of 3 lines .* fits 0%.*'hello'") as caught:
+    """One line that says what came closest, if anything did, and what the log starts with."""
+    with pytest.raises(UnknownFormat, match=r"of 3 lines none fits any .*'hello'") as caught:
         detect(pl.Series(["hello", "wor\x1bld", "!"]))
     assert "\n" not in str(caught.value)
+    with pytest.raises(UnknownFormat, match=r"of 21 lines combined fits 5%.*'hello'"):
+        detect(pl.Series(["hello"] * 20 + [ACCESS]))
 
 
 def test_no_lines_are_no_format() -> None:
