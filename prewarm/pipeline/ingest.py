@@ -21,7 +21,7 @@ from typing import Any
 from prewarm import compute
 from prewarm.errors import UnreadableInput
 from prewarm.lake import Lake
-from prewarm.logs import documents, files, pulls, streams
+from prewarm.logs import documents, files, parquet, pulls, streams
 from prewarm.logs.files import Source
 from prewarm.pipeline.reading import PACE, Cursor, Log, Pace, Read, check_rewrites, look
 from prewarm.pipeline.settlement import Settlement
@@ -82,11 +82,13 @@ def ingest(
     progress: Advance = lambda done, total: None,
     executor: Executor | None = None,
     pace: Pace = PACE,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> IngestResult:
     """Read what is new in `sources` into `lake`.
 
     Sessions end after an idle `gap`. `progress` is told the bytes read and, where it is known, their
-    total. `executor` runs the parsing; None takes a thread a core. Raises
+    total. `executor` runs the parsing; None takes a thread a core. When `stopping` answers True,
+    reading ends early, with all that was read committed. Raises
     UnreadableInput or UnknownFormat before anything is written when an input named by its path, or
     every input, cannot be read; others are skipped with a warning. Raises LakeError when another
     process reads the same file.
@@ -99,7 +101,7 @@ def ingest(
         bar = _Bar(progress, logs)
         executor = executor or stack.enter_context(compute.threads())
         for source, found in opened:
-            _read_source(_Work(lake, source, gap, pace, executor, bar), found, result)
+            _read_source(_Work(lake, source, gap, pace, executor, bar, stopping), found, result)
     result.seconds = time.perf_counter() - began
     return result
 
@@ -131,10 +133,11 @@ def _open_files(source: Source, result: IngestResult, stack: ExitStack) -> list[
     likely: Log | None = None
     for pattern in source.paths:
         for shown in files.expand(pattern):
-            path = _as_lines(_rereadable(shown, stack), stack, result.warnings.append)
-            if os.path.realpath(path) in opened:
-                continue
+            path = _rereadable(shown, stack)
             try:
+                path = _as_lines(path, stack, result.warnings.append)
+                if os.path.realpath(path) in opened:
+                    continue
                 opened[os.path.realpath(path)] = log = look(path, shown, source, likely)
                 likely = log
             except UnreadableInput as error:
@@ -157,11 +160,13 @@ def _rereadable(path: str, stack: ExitStack) -> str:
 
 
 def _as_lines(path: str, stack: ExitStack, warn: streams.Warn) -> str:
-    """`path`, or a copy with one record a line when it is a JSON document."""
+    """`path`, or a copy with one record a line when it is a JSON document or Parquet."""
     try:
         head = streams.head(path, documents.SAMPLE)
     except UnreadableInput:  # `look` tells
         return path
+    if parquet.is_parquet(head):
+        return stack.enter_context(files.kept(parquet.unroll(path)))
     if not documents.is_document(head):
         return path
     return stack.enter_context(files.kept(documents.unroll(streams.blocks(path, warn=warn))))
@@ -187,6 +192,7 @@ class _Work:
     pace: Pace
     executor: Executor
     bar: _Bar
+    stopping: Callable[[], bool]
 
 
 def _read_source(work: _Work, logs: list[Log], result: IngestResult) -> None:
@@ -196,7 +202,7 @@ def _read_source(work: _Work, logs: list[Log], result: IngestResult) -> None:
     }
     result.files += reports.values()
     waiting = sorted(logs, key=lambda log: -log.size)
-    while waiting:
+    while waiting and not work.stopping():
         cursors, waiting = _identify(work, waiting)
         if any(cursor.known.unread for cursor in cursors):
             settlement = Settlement(work.lake, work.source, cursors, work.gap, work.pace)
@@ -235,7 +241,7 @@ def _read(
     """Always read on in the file that is furthest behind, so that lines come in the order of time."""
     ahead = compute.cores() + 1
     try:
-        while reading := [cursor for cursor in cursors if not cursor.finished]:
+        while not work.stopping() and (reading := [cursor for cursor in cursors if not cursor.finished]):
             cursor = min(reading, key=lambda cursor: (cursor.front, cursor.number))
             read = cursor.advance(work.executor, ahead, work.source, result.warnings.append)
             if read is None:
