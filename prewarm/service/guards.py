@@ -34,7 +34,7 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_RAW]
+                message = {**message, "headers": [*message["headers"], *_RAW]}
                 self._requests[_route(scope), message["status"]] += 1
             await send(message)
 

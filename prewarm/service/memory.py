@@ -51,15 +51,15 @@ class Memory:
 
 def _remembering(scope: Scope, send: Send, held: Held, question: Hashable) -> Send:
     """`send`, and keep what went through it when it may be sent again."""
-    head: list[Message] = []
+    head: list[tuple[int, list[tuple[bytes, bytes]]]] = []  # status and headers, as they come from inside
 
     async def remember(message: Message) -> None:
         if message["type"] == "http.response.start":
-            head.append(message)
-        elif HELD in scope and head[0]["status"] == 200 and not message.get("more_body"):
-            body = message.get("body", b"")
-            if len(body) <= LARGEST:
-                keep(held.replies, question, Reply(scope["route"], list(head[0]["headers"]), body))
+            head.append((message["status"], list(message["headers"])))
+        elif HELD in scope and not message.get("more_body"):
+            (status, headers), body = head[0], message.get("body", b"")
+            if status == 200 and len(body) <= LARGEST:
+                keep(held.replies, question, Reply(scope["route"], headers, body))
         await send(message)
 
     return remember
