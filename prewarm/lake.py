@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -293,12 +293,15 @@ class Lake:
     def compact(self, table: str, keep: timedelta = timedelta(days=7)) -> None:
         """Join small files into large ones and forget files that no version younger than `keep` needs.
 
-        Readers of versions older than `keep` fail afterwards; progress is kept.
+        Readers of versions older than `keep` fail afterwards; progress is kept. When another writer is
+        faster, it is left for the next time.
         """
+        from deltalake.exceptions import CommitFailedError
+
         handle = self.snapshot(table).handle
         if handle is None:
             return
-        with _teaching(self, table, "compacted"):
+        with suppress(CommitFailedError), _teaching(self, table, "compacted"):
             handle.optimize.compact()
             handle.create_checkpoint()
             handle.vacuum(

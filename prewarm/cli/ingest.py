@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-import time
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prewarm.cli import options, output
-from prewarm.errors import UnreadableInput
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     import polars as pl
 
     from prewarm.logs.files import Source
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--registry", metavar="HOST", help="The upstream that names belong to; wins over a logged host."
 )
-@click.option("--follow", is_flag=True, help="Keep reading what is appended, until interrupted.")
+@click.option("--follow", is_flag=True, help="Keep reading what is appended, until SIGINT or SIGTERM.")
 @click.option(
     "--interval",
     default=5.0,
@@ -100,22 +103,39 @@ def _passes(
     settings: Settings, sources: list[Source], follow: bool, interval: float
 ) -> Iterator[IngestResult]:
     from prewarm.lake import Lake
+    from prewarm.pipeline.follow import follow as looks
     from prewarm.pipeline.ingest import ingest as read
 
-    while True:
-        try:
-            with output.progress("reading") as advance:
-                yield read(
-                    Lake.open(settings.lake), sources, gap=settings.demand.session_gap, progress=advance
-                )
-        except UnreadableInput as passing:
-            # A log that is being rotated may be empty or gone for a moment.
-            if not follow:
-                raise
-            output.warn(str(passing))
-        if not follow:
-            return
-        time.sleep(interval)
+    lake, gap = Lake.open(settings.lake), settings.demand.session_gap
+    if not follow:
+        with output.progress("reading") as advance:
+            yield read(lake, sources, gap=gap, progress=advance)
+        return
+    with _stopped_by_signals() as stop:
+        yield from looks(lake, sources, gap=gap, pause=lambda: stop.wait(interval), stopping=stop.is_set)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second one does what it always does."""
+    stop = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.getsignal(each) for each in signals}
+
+    def restore() -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        restore()
+
+    for each in signals:
+        signal.signal(each, on_signal)
+    try:
+        yield stop
+    finally:
+        restore()
 
 
 def _show(result: IngestResult) -> None:

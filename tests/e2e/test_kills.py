@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
+
+import pytest
 
 from tests.e2e import images
 from tests.e2e.commands import Prewarm, with_history
@@ -59,6 +62,25 @@ def test_an_ingest_killed_at_any_moment_reads_every_line_once(folder: Path) -> N
 
     assert kills
     assert disturbed.ok("pulls") == calm.ok("pulls")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_following_stops_at_a_signal_with_everything_committed(folder: Path, number: signal.Signals) -> None:
+    """In the middle of a long pause it ends at once, with success, and nothing is left to read."""
+    log = folder / "x.log"
+    log.write_text(access_log(days=2))
+    prewarm = Prewarm(folder / "p")
+    command = prewarm.command("ingest", log, "--follow", "--interval", "3600")
+    with subprocess.Popen(
+        command, cwd=prewarm.folder, env=prewarm.environment(), stdout=subprocess.PIPE, text=True
+    ) as following:
+        assert following.stdout is not None
+        first = json.loads(following.stdout.readline())
+        following.send_signal(number)
+        assert following.wait(60) == 0
+    again = prewarm.ok("ingest", log)
+    assert first["pulls"] > 0
+    assert (again["lines"], again["pulls"]) == (0, 0)
 
 
 def test_a_run_killed_at_any_moment_is_finished_by_the_next(
