@@ -225,7 +225,7 @@ def plan(
     `clock` is the site's time zone, for the hours in the reasons.
     """
     gate = Gate(rules)
-    served = Window(*window, clock)
+    served = _Window(*window, clock, _hours(window, clock))
     ledger = _Ledger(budget, brought=_held(candidates))
     warms: list[Warm] = []
     skipped: list[Skip] = []
@@ -246,6 +246,16 @@ def in_order(candidates: Iterable[Candidate], gate: Gate) -> list[Candidate]:
 def takes_place(candidate: Candidate) -> bool:
     """Whether a candidate counts among the top N: it does not when it can never be warmed."""
     return candidate.problem is None or candidate.passing
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The hours that a plan serves, and how they are told."""
+
+    start: datetime
+    end: datetime
+    clock: tzinfo
+    hours: str
 
 
 class _Ledger:
@@ -288,7 +298,7 @@ class _Ledger:
         self.brought |= _lying(candidate)
 
 
-def _decide(candidate: Candidate, gate: Gate, ledger: _Ledger, window: Window) -> Warm | Skip:
+def _decide(candidate: Candidate, gate: Gate, ledger: _Ledger, window: _Window) -> Warm | Skip:
     always = gate.always(candidate.image)
     refusal = gate.refusal(candidate)
     if refusal:
@@ -322,7 +332,7 @@ def _lying(candidate: Candidate) -> set[Blob]:
     return {(candidate.place, digest) for digest, _ in candidate.blobs}
 
 
-def _held_until(candidate: Candidate, window: Window) -> str:
+def _held_until(candidate: Candidate, window: _Window) -> str:
     """A fill lapses at its time, whoever uses it; the words say so when the hours are not over by then."""
     expires = candidate.expires
     if expires is None or expires >= window.end:
@@ -332,7 +342,7 @@ def _held_until(candidate: Candidate, window: Window) -> str:
     return f"already held, but its fill expires {moment:%a %d %b %H:%M}, {when} the hours {window.hours}"
 
 
-def _reason(candidate: Candidate, always: bool, window: Window) -> str:
+def _reason(candidate: Candidate, always: bool, window: _Window) -> str:
     if candidate.rank == 0:
         return "always on the operator's list"
     words = (
@@ -342,21 +352,12 @@ def _reason(candidate: Candidate, always: bool, window: Window) -> str:
     return f"always on the operator's list; {words}" if always else words
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The hours that a plan serves, and the clock that they are told on."""
-
-    start: datetime
-    end: datetime
-    clock: tzinfo = UTC
-
-    @property
-    def hours(self) -> str:
-        """`08:00–09:00`, with the day where the window is longer than one."""
-        short = (self.end - self.start).total_seconds() <= 86_400
-        form = "%H:%M" if short else "%a %d %b %H:%M"
-        start, end = (moment.astimezone(self.clock) for moment in (self.start, self.end))
-        return f"{start:{form}}–{end:{form}}"
+def _hours(window: tuple[datetime, datetime], clock: tzinfo) -> str:
+    """`08:00–09:00`, with the day where the window is longer than one."""
+    start, end = (moment.astimezone(clock) for moment in window)
+    short = (window[1] - window[0]).total_seconds() <= 86_400
+    form = "%H:%M" if short else "%a %d %b %H:%M"
+    return f"{start:{form}}–{end:{form}}"
 
 
 def in_units(count: int) -> str:
