@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from prewarm.cli import options
+from prewarm.cli import options, output
 
 if TYPE_CHECKING:
     from prewarm.settings import Settings
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
 )
 @options.common
 def serve(settings: Settings, as_json: bool, host: str | None, port: int | None) -> None:
-    """Serve rankings, forecasts and demand over REST, with a page to look at."""
+    """Serve rankings, forecasts and demand over REST, with a page to look at.
+
+    --json prints the address on stdout as soon as it is bound.
+    """
     from prewarm.service import serve as serve_forever
 
-    serve_forever(settings.serving(host, port))
+    def tell(url: str) -> None:
+        if as_json:
+            output.print_json({"url": url})
+            sys.stdout.flush()
+
+    serve_forever(settings.serving(host, port), tell)

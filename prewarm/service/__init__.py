@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from prewarm.errors import SettingsError
 
 if TYPE_CHECKING:
-    from prewarm.settings import Settings
+    from prewarm.settings import ServiceSection, Settings
 
 PATIENCE = 10  # seconds that requests in flight have when the service is asked to stop
+WAITING = 2048  # connections that the kernel holds before they are accepted
 
 
-def serve(settings: Settings) -> None:
-    """Serve until interrupted. A bind other than loopback needs tokens; SettingsError says how."""
-    import uvicorn
+def serve(settings: Settings, on_bound: Callable[[str], None] = lambda url: None) -> None:
+    """Serve until interrupted; `on_bound` is told the address.
 
+    Raises SettingsError for an address that cannot be bound, or that others could reach without tokens.
+    """
     from prewarm.service.access import is_loopback
-    from prewarm.service.app import create_app
 
     service = settings.service
     if not is_loopback(service.host) and not service.tokens:
@@ -25,11 +28,38 @@ def serve(settings: Settings) -> None:
             f"service.host {service.host!r} is reachable from elsewhere and needs a token: "
             '[service.tokens.NAME] sha256 = "…", scopes = ["read"] (printf %s TOKEN | sha256sum)'
         )
-    uvicorn.run(
+    with _bound(service) as listener:
+        on_bound(_url(listener))
+        _run(settings, listener)
+
+
+def _run(settings: Settings, listener: socket.socket) -> None:
+    import uvicorn
+
+    from prewarm.service.app import create_app
+
+    config = uvicorn.Config(
         create_app(settings),
-        host=service.host,
-        port=service.port,
         log_level="info",
         server_header=False,
         timeout_graceful_shutdown=PATIENCE,
     )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _bound(service: ServiceSection) -> socket.socket:
+    """A socket that listens at the service's address."""
+    host = service.host.strip("[]")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, service.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=WAITING)
+    except OSError as refused:
+        raise SettingsError(
+            f"service: {host}:{service.port} cannot be bound: {(refused.strerror or str(refused)).partition(' (')[0]}; "
+            "expected an address of this machine and a free port, such as --host 127.0.0.1 --port 0"
+        ) from None
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -165,6 +166,16 @@ def test_only_loopback_is_open_without_tokens(lake: str) -> None:
     """Any other bind refuses to start and says how to make a token."""
     with pytest.raises(SettingsError, match="sha256sum"):
         serve(load(lake=lake, service={"host": "0.0.0.0"}))
+
+
+def test_an_address_that_is_taken_is_refused(lake: str) -> None:
+    """One line with what was expected, before anything is loaded."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            SettingsError, match=rf"127\.0\.0\.1:{port} cannot be bound: Address already in use"
+        ):
+            serve(load(lake=lake, service={"port": port}))
 
 
 @pytest.mark.parametrize(
