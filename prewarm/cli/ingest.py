@@ -57,8 +57,8 @@ def ingest(
 ) -> None:
     """Read logs into the lake, exactly once.
 
-    PATH is a file, a folder, a glob or - for stdin; compressed files are read as they are. Without
-    PATH every source of the settings is read. What was read before is not read again.
+    PATH is a file, a folder, a glob or - for stdin; compressed files and tar archives are read as they
+    are. Without PATH every source of the settings is read. What was read before is not read again.
     """
     chosen = _sources(settings, paths, source, site, registry, log_format)
     for result in _passes(settings, chosen, follow, interval):

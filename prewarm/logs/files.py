@@ -109,8 +109,13 @@ def _files_in(folder: str) -> list[str]:
         depth = len(Path(place).relative_to(folder).parts)
         folders[:] = sorted(n for n in folders if not n.startswith(".")) if depth < DEEPEST_FOLDER else []
         found += [str(Path(place) / name) for name in names if not name.startswith(".")]
-    logs = [path for path in found if not path.endswith((".tmp", ".swp", "~")) and Path(path).is_file()]
+    logs = [path for path in found if is_log(path) and Path(path).is_file()]
     return _bounded(sorted(logs), folder)
+
+
+def is_log(name: str) -> bool:
+    """Whether a name is not one that editors and copies in progress give to their temporary files."""
+    return not name.endswith((".tmp", ".swp", "~"))
 
 
 def _bounded(found: list[str], pattern: str) -> list[str]:

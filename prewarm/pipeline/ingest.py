@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from typing import Any
 from prewarm import compute
 from prewarm.errors import UnreadableInput
 from prewarm.lake import Lake
-from prewarm.logs import documents, files, parquet, pulls, streams
+from prewarm.logs import archives, documents, files, parquet, pulls, streams
 from prewarm.logs.files import Source
 from prewarm.pipeline.reading import PACE, Cursor, Log, Pace, Read, check_rewrites, look
 from prewarm.pipeline.settlement import Settlement
@@ -132,8 +132,7 @@ def _open_files(source: Source, result: IngestResult, stack: ExitStack) -> list[
     failures: list[UnreadableInput] = []
     likely: Log | None = None
     for pattern in source.paths:
-        for shown in files.expand(pattern):
-            path = _rereadable(shown, stack)
+        for shown, path in _expanded(pattern, stack, result.warnings.append):
             try:
                 path = _as_lines(path, stack, result.warnings.append)
                 if os.path.realpath(path) in opened:
@@ -148,6 +147,30 @@ def _open_files(source: Source, result: IngestResult, stack: ExitStack) -> list[
         raise failures[0] if failures else UnreadableInput(f"source {source.name}: nothing to read")
     result.warnings += [f"{error}; skipped" for error in failures]
     return list(opened.values())
+
+
+def _expanded(pattern: str, stack: ExitStack, warn: streams.Warn) -> Iterator[tuple[str, str]]:
+    """The files that a path means: their names for people, and where they can be read again and again."""
+    for shown in files.expand(pattern):
+        path = _rereadable(shown, stack)
+        if not _is_archive(path):
+            yield shown, path
+            continue
+        try:
+            members = stack.enter_context(archives.unpacked(path, warn))
+        except UnreadableInput as error:
+            if shown == pattern:
+                raise
+            warn(f"{error}; skipped")
+        else:
+            yield from ((f"{shown}/{name}", copy) for name, copy in members.items())
+
+
+def _is_archive(path: str) -> bool:
+    try:
+        return archives.is_archive(streams.head(path, archives.SAMPLE))
+    except UnreadableInput:  # `look` tells
+        return False
 
 
 def _rereadable(path: str, stack: ExitStack) -> str:

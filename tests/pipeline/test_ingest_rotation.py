@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import random
 import shutil
+import tarfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -178,3 +180,26 @@ def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
     assert packed.malformed == growing.malformed + 1
     assert packed.lines == growing.lines + 1 == data.count(b"\n") + 1
     assert "x.log ends in the middle of a line" in growing.warnings[0]
+
+
+# ------------------------------------------------------------------ archives
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+def test_an_archive_of_rotated_logs_is_its_files(
+    pieces: list[bytes], whole: Path, tmp_path: Path, mode: str
+) -> None:
+    """In whatever order it holds them, compressed again or not; what was read before is not read again."""
+    (tmp_path / "x.log").write_bytes(pieces[0])
+    first = read(tmp_path / "lake", tmp_path / "x.log")
+    with tarfile.open(tmp_path / "logs.tar", mode) as archive:  # type: ignore[call-overload]
+        for number, piece in enumerate([*pieces[::2], *pieces[1::2]]):
+            data = gzip.compress(piece) if number % 2 else piece
+            member = tarfile.TarInfo(f"logs/x.log.{number}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    second = read(tmp_path / "lake", tmp_path / "logs.tar")
+    assert same_lake(tmp_path / "lake", whole)
+    assert first.lines + second.lines == sum(piece.count(b"\n") for piece in pieces)
+    assert sorted(Path(each.path).name for each in second.files) == [f"x.log.{n}" for n in range(len(pieces))]
+    assert all(each.path.startswith(str(tmp_path / "logs.tar")) for each in second.files)
