@@ -98,7 +98,7 @@ class Settlement:
         """The provisional pulls of these files are made anew."""
         self._replaced += owners
         if owners:
-            self.added -= self.lake.read("pulls", _provisional(owners), columns=["file"]).height
+            self.added -= _pulls_in(self.lake.read("pulls", _provisional(owners), columns=["kind"]))
 
     # -------------------------------------------------------------- progress
 
@@ -146,7 +146,7 @@ class Settlement:
             return Change(rows, names | self._sums(seen, progress), replaces)
 
         self.lake.commit("pulls", decide)
-        self.added += rows.height
+        self.added += _pulls_in(rows)
         self._replaced = []
         self._committed |= progress
         self._carried.held |= owners
@@ -321,6 +321,11 @@ def _none(rows: pl.DataFrame) -> pl.Series:
 
 def _mapped(number: pl.Expr, values: Mapping[int, int]) -> pl.Expr:
     return number.replace_strict(values, default=None, return_dtype=pl.Int64)
+
+
+def _pulls_in(rows: pl.DataFrame) -> int:
+    """How many rows are pulls; what was there already was used, not pulled."""
+    return rows.height - int((rows["kind"] == "local").sum())
 
 
 def _as_time(value: object) -> datetime:

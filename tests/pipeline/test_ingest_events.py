@@ -95,6 +95,14 @@ def test_a_webhook_and_a_log_of_one_registry_count_once(
     assert [each.pulls for each in told] == [1, 0]
 
 
+def test_what_was_there_already_is_kept_but_no_pull(tmp_path: Path) -> None:
+    """A node cache that works must not erase its own evidence."""
+    lines = ["2026-11-24T08:00:00Z,nginx:1,,,,,local", "2026-11-24T08:00:00Z,nginx:1,,,,,layers"]
+    (tmp_path / "uses.csv").write_text("\n".join(lines) + "\n")
+    assert read(tmp_path / "lake", tmp_path / "uses.csv").pulls == 1
+    assert Lake.open(tmp_path / "lake").read("pulls").height == 2
+
+
 def test_overlapping_lists_of_events_count_once(tmp_path: Path) -> None:
     """A cluster's events are taken every hour, each time with those of the last hour."""
     events = [
