@@ -66,17 +66,17 @@ def test_forecast_speaks_nixtlas_grammar() -> None:
     assert list(made.columns) == [
         "unique_id",
         "ds",
-        "profile",
+        "auto",
         "probability",
-        "profile-lo-80",
-        "profile-hi-80",
-        "profile-lo-90",
-        "profile-hi-90",
+        "auto-lo-80",
+        "auto-hi-80",
+        "auto-lo-90",
+        "auto-hi-90",
     ]
     assert len(made) == 6 * DEMAND["unique_id"].nunique()
     assert made["ds"].min() == DEMAND["ds"].max() + pd.Timedelta(hours=1)
-    assert (made["profile-lo-90"] <= made["profile-lo-80"]).all()
-    assert (made["profile-hi-80"] <= made["profile-hi-90"]).all()
+    assert (made["auto-lo-90"] <= made["auto-lo-80"]).all()
+    assert (made["auto-hi-80"] <= made["auto-hi-90"]).all()
 
 
 def test_forecast_leaves_its_frame_alone() -> None:
@@ -160,7 +160,8 @@ def test_an_empty_lake_teaches(tmp_path: Path) -> None:
 
 def test_the_mean_of_a_frame_and_of_its_grid_agree() -> None:
     """The door changes nothing."""
-    from prewarm.demand.forecasters.profile import Profile
+    from prewarm.demand.forecasters.auto import Auto
+    from prewarm.pipeline.histories import prior
 
     made = prewarm.forecast(DEMAND, h=24)
-    assert np.allclose(made["profile"], Profile().forecast(busy(), range(24)).ravel(), rtol=1e-5)
+    assert np.allclose(made["auto"], Auto(prior()).forecast(busy(), range(24)).ravel(), rtol=1e-5)

@@ -109,7 +109,7 @@ def rank(
     stored, sites, asked = Lake.open(settings.lake), settings.declared_sites(), _asked(settings)
     at = [_moment(settings, site, moment) for moment in moments or (None,)]
     if explain:
-        _explain(verbs.explain(stored, sites, options.image(explain), at[0], site, **asked), as_json)
+        _explain(verbs.explain(stored, sites, options.image(explain), at[0], site, model, **asked), as_json)
         return
     if day:
         result = verbs.rank_day(stored, sites, day, top, site, objective, model, **asked)
@@ -142,7 +142,15 @@ def _explain(found: list[Any], as_json: bool) -> None:
         title = f"{each.image}, {output.shown(each.time)}"
         rows: list[tuple[object, ...]] = [(link.step, f"{link.value:.3f}", link.note) for link in each.links]
         rows.append(("recent level", f"× {each.ratio:.2f}", "how the last hours compare with the profile"))
-        rows.append(("expected pulls", f"{each.mean:.3f}", ""))
+        rows += [
+            (f"by {view.name}", f"{view.mean:.3f}", f"weighs {view.weight:.0%} in the average")
+            for view in each.views
+        ]
+        if each.views:
+            rows.append(
+                ("what became of such", f"× {each.factor:.2f}", "images as silent, as old, as superseded")
+            )
+        rows.append((f"expected by {each.model}", f"{each.mean:.3f}", ""))
         output.print_table(
             ("step", "pulls an hour", "what it is"), rows, right=("pulls an hour",), title=title
         )

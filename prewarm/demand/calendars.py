@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HOUR = timedelta(hours=1)
 WORKDAY, WEEKEND, HOLIDAY = "workday", "weekend", "holiday"
+PAGE = 14 * 24  # hours; longer stretches are read by whole pages and kept
 _SATURDAY_SUNDAY = frozenset({5, 6})
 
 
@@ -99,17 +100,39 @@ class Clock:
 
 
 def clock(site: Site, start: datetime, hours: int) -> Clock:
-    """Read the site's clock at `start`, `start` + 1 h … (`hours` of them)."""
+    """Read the site's clock at `start`, `start` + 1 h … (`hours` of them); its arrays are read-only."""
+    if hours <= PAGE:
+        return _read(site, start, hours)
+    whole = _page(site, start, -(-hours // PAGE) * PAGE)
+    return Clock(
+        whole.hour[:hours],
+        whole.weekday[:hours],
+        whole.weekend[:hours],
+        whole.holiday[:hours],
+        whole.rest_day,
+    )
+
+
+@lru_cache(maxsize=16)
+def _page(site: Site, start: datetime, hours: int) -> Clock:
+    """A long stretch, kept: a history is cut at many hours, and its clock is the same."""
+    return _read(site, start, hours)
+
+
+def _read(site: Site, start: datetime, hours: int) -> Clock:
     local = [(start + t * HOUR).astimezone(site.zone) for t in range(hours)]
     weekday = np.fromiter((moment.weekday() for moment in local), np.int64, hours)
     off = holidays(site, {moment.year for moment in local})
-    return Clock(
+    told = Clock(
         hour=np.fromiter((moment.hour for moment in local), np.int64, hours),
         weekday=weekday,
         weekend=np.isin(weekday, list(site.weekend)),
         holiday=np.fromiter((moment.date() in off for moment in local), np.bool_, hours),
         rest_day=max(site.weekend, default=6),
     )
+    for labels in (told.hour, told.weekday, told.weekend, told.holiday):
+        labels.flags.writeable = False
+    return told
 
 
 def holidays(site: Site, years: set[int]) -> Mapping[date, str]:

@@ -7,7 +7,7 @@ excess differs by activity, so alpha is learnt per bucket of mu from the model's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -76,21 +76,38 @@ def calibrate(history: Grid, means: Means, before: Dispersion, origins: int = 3)
     Each of these days is forecast from the hours before it, so the errors are out of sample. Buckets with
     at most 200 cells keep the alpha of `before`, and so do all when no day has a week of history before it.
     """
+    return learnt(before, _recent_errors(history, means, origins))
+
+
+def learnt(
+    before: Dispersion, errors: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]
+) -> Dispersion:
+    """alpha per bucket from (mean, pulls) of cells that were forecast out of sample; means are above 0.
+
+    Buckets with at most 200 cells keep the alpha of `before`.
+    """
     moments = np.zeros((2, len(before.alpha)))
     cells = np.zeros(len(before.alpha), dtype=np.int64)
-    for day in range(1, origins + 1):
-        origin = history.hours - 24 * day
-        if origin < WEEK or not history.images:
-            break
-        mu, y = _errors(history, means, origin)
+    for mu, y in errors:
         buckets = np.digitize(mu, before.edges)
         excess = (y - mu) ** 2 - mu
         excess = np.minimum(excess, np.quantile(excess, 0.999)) if excess.size else excess
         cells += np.bincount(buckets, minlength=len(cells))
         moments[0] += np.bincount(buckets, excess, len(cells))
         moments[1] += np.bincount(buckets, mu**2, len(cells))
-    learnt = np.clip(moments[0] / np.maximum(moments[1], FLOOR**2), *ALPHA_RANGE)
-    return replace(before, alpha=tuple(np.where(cells > FEW_CELLS, learnt, before.alpha).tolist()))
+    alpha = np.clip(moments[0] / np.maximum(moments[1], FLOOR**2), *ALPHA_RANGE)
+    return replace(before, alpha=tuple(np.where(cells > FEW_CELLS, alpha, before.alpha).tolist()))
+
+
+def _recent_errors(
+    history: Grid, means: Means, origins: int
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Errors of the last days that have a week of history before them."""
+    for day in range(1, origins + 1):
+        origin = history.hours - 24 * day
+        if origin < WEEK or not history.images:
+            return
+        yield _errors(history, means, origin)
 
 
 def _errors(history: Grid, means: Means, origin: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prewarm.demand.calendars import HOUR
-from prewarm.demand.forecasters.profile import Fitted, weekly_columns
+from prewarm.demand.forecasters.auto import VIEWS, Averaged
+from prewarm.demand.forecasters.profile import Fitted, Profile, fit, weekly_columns
 from prewarm.errors import UnknownName
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from prewarm.demand.distribution import Dispersion
+    from prewarm.demand.forecasters import Answers, Prior
     from prewarm.demand.series import Grid
 
 OBJECTIVES = ("pulls", "any-pull", "bytes")
@@ -143,32 +145,66 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """One of the views that `auto` averages: the pulls that it expects, and its weight for this image."""
+
+    name: str
+    mean: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why an image has the mean it has, in the hour that begins at `time`."""
+    """Why an image has the mean it has, in the hour that begins at `time`.
+
+    The last link times `ratio` is what the profile expects. `auto` averages it with other `views`, and
+    multiplies by `factor`: what became of images in its state. `mean` is what `model` says, as ranked.
+    """
 
     image: str
     time: datetime
     links: tuple[Link, ...]
     ratio: float
     mean: float
+    model: str = "profile"
+    views: tuple[View, ...] = ()
+    factor: float = 1.0
 
 
-def explain(fitted: Fitted, image: str, hour: int) -> Explanation:
-    """The profile's chain for one image and the hour `hour` after the cutoff.
+def explain(grid: Grid, model: str, answers: Answers, prior: Prior, image: str, hour: int) -> Explanation:
+    """How one image comes to its mean by `answers`, in the hour `hour` after the cutoff.
 
-    global → repository → image → hour of day → hour of week, then the recent level. UnknownName for an image
-    that the site has never pulled.
+    The chain is the profile's: global → repository → image → hour of day → hour of week, then the recent
+    level. UnknownName for an image that the site has never pulled.
     """
-    grid = fitted.history
     row = _row(grid, image)
+    fitted = answers.profile if isinstance(answers, Averaged) else fit(Profile(prior), grid)
+    links, ratio = _chain(fitted, row, hour)
+    views, factor = _averaged(answers, row, hour) if isinstance(answers, Averaged) else ((), 1.0)
+    mean = float(answers.means(range(hour, hour + 1))[row, 0])
+    return Explanation(image, grid.cutoff + hour * HOUR, links, ratio, mean, model, views, factor)
+
+
+def _averaged(answers: Averaged, row: int, hour: int) -> tuple[tuple[View, ...], float]:
+    """The views of one image with their weights, and its factor; nothing for one that is not averaged."""
+    if row not in answers.rows:
+        return (), 1.0
+    place = int(np.searchsorted(answers.rows, row))
+    means = answers.views(range(hour, hour + 1))[:, place, 0]
+    weights = answers.weight(hour)[:, place]
+    views = [View(*each) for each in zip(VIEWS, means.tolist(), weights.tolist(), strict=True)]
+    return tuple(views), float(answers.factor(hour)[place])
+
+
+def _chain(fitted: Fitted, row: int, hour: int) -> tuple[tuple[Link, ...], float]:
+    """The links of the profile, and the recent level."""
+    grid = fitted.history
     rows = slice(row, row + 1)
-    ahead = range(hour, hour + 1)
-    told = grid.clock(ahead)
+    told = grid.clock(range(hour, hour + 1))
     slot = int(weekly_columns(told)[0])
     at = int(fitted.window.bin_of_slot[slot])
     daily = fitted.hour_of_day(rows)
     week = fitted.hour_of_week(rows, daily)
-    ratio = float(fitted.ratio(rows, week)[0])
     links = (
         Link("site", fitted.site_rate * fitted.shape[at], "the median image at this hour of day"),
         Link(
@@ -183,8 +219,7 @@ def explain(fitted: Fitted, image: str, hour: int) -> Explanation:
         Link("hour of day", float(daily[0, at]), f"its own {told.day_type[0]} at {told.hour[0]:02}:00"),
         Link("hour of week", float(week[0, slot]), "its own weekday and hour"),
     )
-    mean = float(min(week[0, slot] * ratio, fitted.cap[row]))
-    return Explanation(image, grid.cutoff + hour * HOUR, links, ratio, mean)
+    return links, float(fitted.ratio(rows, week)[0])
 
 
 def _row(grid: Grid, image: str) -> int:

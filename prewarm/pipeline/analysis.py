@@ -16,7 +16,6 @@ import polars as pl
 
 from prewarm.demand import forecasters, frames, ranking
 from prewarm.demand.calendars import HOUR, Site
-from prewarm.demand.distribution import Dispersion, calibrate
 from prewarm.errors import SettingsError
 from prewarm.lake import Lake
 from prewarm.pipeline import forecast as verbs
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from prewarm.demand.distribution import Dispersion
     from prewarm.demand.series import Grid
 
 
@@ -163,8 +163,8 @@ def _fitted(
     shipped = prior()
     grid = frames.history(df, site)
     chosen = forecasters.load(model, shipped)
-    means = chosen.forecast(grid, range(h))
-    return grid, chosen.name, means, calibrate(grid, chosen.forecast, shipped.dispersion)
+    answers = forecasters.fit(chosen, grid, shipped.dispersion)
+    return grid, chosen.name, answers.means(range(h)), answers.dispersion
 
 
 def _ranked(rows: Sequence[ranking.Ranked]) -> pd.DataFrame:

@@ -14,7 +14,6 @@ import polars as pl
 
 from prewarm.demand import ranking
 from prewarm.demand.calendars import HOUR, Site
-from prewarm.demand.forecasters.profile import Profile, fit
 from prewarm.demand.ranking import Expected, Explanation, Ranked
 from prewarm.errors import NotEnoughHistory, SettingsError, UnknownName
 from prewarm.lake import Change
@@ -237,6 +236,7 @@ def explain(
     image: str,
     at: datetime,
     site: str | None = None,
+    model: str = "auto",
     *,
     default: Site | None = None,
     counting: Counting = DEMAND,
@@ -246,14 +246,15 @@ def explain(
     Raises UnknownName when no site does, and as `forecast` does.
     """
     check_hours(1, [at])
-    question = Question("profile", counting)
+    question = Question(model, counting)
     found, missing = [], None
     for extent, place in _places(lake, sites, site, default, at):
         known, asked = outlook(lake, place, extent, at, question)
-        history = known.history.grid
-        hour = int((place.floor(asked) - history.cutoff) // HOUR)
+        hour = int((place.floor(asked) - known.cutoff) // HOUR)
         try:
-            found.append(ranking.explain(fit(Profile(prior()), history), image, hour))
+            found.append(
+                ranking.explain(known.history.grid, known.model.name, known.answers, prior(), image, hour)
+            )
         except UnknownName as error:
             missing = error
     if missing is not None and not found:

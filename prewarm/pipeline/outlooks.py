@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from prewarm.demand import forecasters, ranking
 from prewarm.demand.calendars import HOUR, Site
-from prewarm.demand.distribution import Dispersion, calibrate
 from prewarm.demand.series import complete_until
 from prewarm.errors import NotEnoughHistory, SettingsError
 from prewarm.pipeline.histories import DEMAND, Counting, Extent, History, history_until, known_at, prior
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from prewarm.demand.forecasters import Forecaster
+    from prewarm.demand.distribution import Dispersion
+    from prewarm.demand.forecasters import Answers, Forecaster
     from prewarm.demand.ranking import Expected
     from prewarm.lake import Lake
 
@@ -41,15 +41,19 @@ class Outlook:
 
     history: History
     model: Forecaster
-    dispersion: Dispersion
+    answers: Answers  # of the model, on this history
 
     @property
     def cutoff(self) -> datetime:
         return self.history.grid.cutoff
 
+    @property
+    def dispersion(self) -> Dispersion:
+        return self.answers.dispersion
+
     def means(self, ahead: range) -> NDArray[np.float32]:
         """Expected pulls, images x len(ahead)."""
-        return self.model.forecast(self.history.grid, ahead)
+        return self.answers.means(ahead)
 
     def expected(self, moments: Sequence[datetime], hours: int) -> Mapping[datetime, Expected]:
         """What each window `[T, T + hours)` brings, for moments in order of time."""
@@ -118,7 +122,7 @@ def _outlook(past: History, question: Question) -> Outlook:
         )
     shipped = prior()
     model = forecasters.load(question.model, shipped)
-    return Outlook(past, model, calibrate(past.grid, model.forecast, shipped.dispersion))
+    return Outlook(past, model, forecasters.fit(model, past.grid, shipped.dispersion))
 
 
 def standing_in(extent: Extent, site: Site, at: datetime) -> datetime:

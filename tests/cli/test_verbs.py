@@ -128,7 +128,7 @@ def test_forecast_has_intervals(prewarm: Prewarm, log: Path) -> None:
     ).document
 
     assert document["cutoff"] == "2026-11-15T23:00:00Z"
-    assert document["model"] == "profile"
+    assert document["model"] == "auto"
     assert len(document["rows"]) == 2 * 2
     for row in document["rows"]:
         assert row["lo"] <= row["mean"] <= row["hi"] or row["mean"] < 0.5

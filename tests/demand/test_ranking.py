@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from prewarm.demand.distribution import Dispersion
-from prewarm.demand.forecasters.profile import Profile, fit
+from prewarm.demand.forecasters import Prior, fit
+from prewarm.demand.forecasters.auto import Auto
+from prewarm.demand.forecasters.profile import Profile
 from prewarm.demand.ranking import Expected, expect, explain, rank, together, window
 from prewarm.errors import UnknownName
 from tests.contracts import busy
@@ -106,15 +108,24 @@ def test_a_certain_pull_stays_a_chance() -> None:
 def test_an_explanation_ends_in_the_forecast() -> None:
     """Every link is a rate, and the last one times the recent level is the mean."""
     grid = busy()
-    told = explain(fit(Profile(), grid), grid.images[-1], 9)
+    told = explain(grid, "profile", fit(Profile(), grid), Prior(), grid.images[-1], 9)
     assert told.time == grid.cutoff + timedelta(hours=9)
     assert all(link.value > 0 for link in told.links)
     assert told.links[-1].value * told.ratio == pytest.approx(told.mean, rel=1e-5)
     assert told.mean == pytest.approx(float(Profile().forecast(grid, range(9, 10))[-1, 0]), rel=1e-5)
 
 
+def test_an_image_that_is_not_averaged_has_no_views() -> None:
+    """Where only the busiest image is averaged, the others are the profile's."""
+    grid = busy()
+    answers = Auto(most=1).fit(grid)
+    rare, often = (explain(grid, "auto", answers, Prior(), grid.images[row], 9) for row in (0, -1))
+    assert (len(rare.views), len(often.views)) == (0, 7)
+    assert rare.mean == pytest.approx(rare.links[-1].value * rare.ratio, rel=1e-5)
+
+
 def test_an_unknown_image_is_answered_with_its_neighbours() -> None:
     """A tag that was never pulled: the known ones of its repository are named."""
     grid = busy()
     with pytest.raises(UnknownName, match=r"did you mean 'docker\.io/r/000:"):
-        explain(fit(Profile(), grid), "docker.io/r/000:7", 0)
+        explain(grid, "profile", fit(Profile(), grid), Prior(), "docker.io/r/000:7", 0)

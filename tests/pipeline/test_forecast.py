@@ -63,7 +63,7 @@ def test_rank_document_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None
         "at": after(21, 8),
         "hours": 1,
         "site": "default",
-        "model": "profile",
+        "model": "auto",
         "objective": "pulls",
     }
     assert list(document["ranking"][0]) == ["rank", "image", "mean", "probability", "bytes", "score"]
@@ -75,7 +75,7 @@ def test_rank_of_several_times_answers_each(tmp_path: Path) -> None:
     asked = [after(22, 1), after(21, 8)]
     document = rank(office(tmp_path), SITES, asked).document()
     assert [answer["at"] for answer in document["answers"]] == asked
-    assert all(answer["ranking"] and answer["model"] == "profile" for answer in document["answers"])
+    assert all(answer["ranking"] and answer["model"] == "auto" for answer in document["answers"])
 
 
 def test_several_times_at_once_answer_as_one_by_one(tmp_path: Path) -> None:
@@ -240,19 +240,28 @@ def test_a_forecast_that_is_not_to_be_stored_is_not(tmp_path: Path) -> None:
 
 
 def test_explain_tells_the_chain_to_the_mean(tmp_path: Path) -> None:
-    """The last link times the level ratio is the mean that the ranking shows."""
+    """The last link times the level is the profile's view; the views by weight give the mean as ranked."""
     opened = office(tmp_path)
     (told,) = explain(opened, SITES, "docker.io/library/app:morning", after(21, 8))
     ranked = rank(opened, SITES, [after(21, 8)]).ranking[0]
-    assert [link.step for link in told.links] == [
-        "site",
-        "repository",
-        "image",
-        "hour of day",
-        "hour of week",
-    ]
+    chain = ["site", "repository", "image", "hour of day", "hour of week"]
+    assert [link.step for link in told.links] == chain
+    assert told.views[0].mean == pytest.approx(told.links[-1].value * told.ratio, rel=1e-3)
+    assert sum(view.weight for view in told.views) == pytest.approx(1)
+    averaged = sum(view.weight * view.mean for view in told.views) * told.factor
+    assert told.mean == pytest.approx(averaged, rel=1e-3)
     assert told.mean == pytest.approx(ranked.mean, rel=1e-4)
-    assert told.links[-1].value * told.ratio == pytest.approx(told.mean, rel=1e-4)
+
+
+def test_explain_tells_of_the_model_that_was_asked_for(tmp_path: Path) -> None:
+    """By `profile` there is nothing but the chain, and its mean is that of its own ranking."""
+    opened, moment = office(tmp_path), after(21, 8)
+    (told,) = explain(opened, SITES, "docker.io/library/app:morning", moment, model="profile")
+    assert (told.model, told.views, told.factor) == ("profile", (), 1.0)
+    assert told.mean == pytest.approx(told.links[-1].value * told.ratio, rel=1e-3)
+    assert told.mean == pytest.approx(
+        rank(opened, SITES, [moment], model="profile").ranking[0].mean, rel=1e-4
+    )
 
 
 def test_a_site_without_a_clock_is_told_so(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from prewarm import plugins
-from prewarm.demand.distribution import EDGES, TYPICAL, Dispersion
+from prewarm.demand.distribution import EDGES, TYPICAL, Dispersion, calibrate
 from prewarm.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from prewarm.demand.series import Grid
 
-DEFAULT = "profile"
+DEFAULT = "auto"
 PRIOR_FORMAT = 1
 
 
@@ -36,6 +36,45 @@ class Forecaster(Protocol):
     def forecast(self, history: Grid, ahead: range) -> NDArray[np.float32]:
         """Expected pulls, images x len(ahead)."""
         ...
+
+
+class Answers(Protocol):
+    """A model that has learnt all it needs of one history, and how far its own tests were off."""
+
+    @property
+    def dispersion(self) -> Dispersion: ...
+
+    def means(self, ahead: range) -> NDArray[np.float32]:
+        """Expected pulls, images x len(ahead)."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A forecaster may also have `fit`: then the costly part is done once for any hours ahead."""
+
+    def fit(self, history: Grid, before: Dispersion | None = None) -> Answers:
+        """Learn from `history`; `before` is the dispersion where its tests are too few to say."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """The answers of a forecaster without `fit`."""
+
+    model: Forecaster
+    history: Grid
+    dispersion: Dispersion
+
+    def means(self, ahead: range) -> NDArray[np.float32]:
+        return self.model.forecast(self.history, ahead)
+
+
+def fit(model: Forecaster, history: Grid, before: Dispersion = TYPICAL) -> Answers:
+    """`model` on `history`, with its dispersion: from its own tests, else from its last days' errors."""
+    if isinstance(model, Learner):
+        return model.fit(history, before)
+    return _Asked(model, history, calibrate(history, model.forecast, before))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +124,8 @@ Driver = Callable[[Prior], Forecaster]
 
 
 def load(name: str, prior: Prior = FLAT) -> Forecaster:
-    """The forecaster called `name`; `auto` is the profile. UnknownName lists the known ones."""
-    driver: Driver = plugins.load(plugins.FORECASTERS, DEFAULT if name == "auto" else name)
+    """The forecaster called `name`. UnknownName lists the known ones."""
+    driver: Driver = plugins.load(plugins.FORECASTERS, name)
     return driver(prior)
 
 

@@ -16,7 +16,7 @@ from scipy.sparse import csc_array
 
 from prewarm.demand.forecasters import FLAT, Prior
 from prewarm.demand.forecasters.baselines import latest
-from prewarm.demand.forecasters.profile import Profile, first_seen
+from prewarm.demand.forecasters.profile import Profile, first_seen, last_seen
 from prewarm.demand.series import WEEK
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _state(history: Grid) -> _State:
     images, hours = history.counts.shape
     means = [_mean(history, span) for span in (6, 24, WEEK)]
     age = np.minimum(hours - first_seen(history.counts), MONTH)
-    since = np.minimum(hours - 1 - _last_seen(history), MONTH)
+    since = np.minimum(hours - 1 - last_seen(history.counts), MONTH)
     family = np.bincount(history.repositories, means[1]) if images else np.zeros(0)
     peak = np.asarray(history.counts[:, -MONTH:].max(axis=1).toarray()).ravel() if images else np.zeros(0)
     return _State(
@@ -174,13 +174,3 @@ def _mean(history: Grid, span: int) -> NDArray[np.float32]:
     """Mean pulls over the last `span` hours, by image."""
     recent = history.counts[:, -span:]
     return np.asarray(recent.sum(axis=1) / max(recent.shape[1], 1), dtype=np.float32)
-
-
-def _last_seen(history: Grid) -> NDArray[np.int64]:
-    """Last column with a pull, by row; -1 where there is none."""
-    counts = history.counts
-    last = np.full(counts.shape[0], -1, dtype=np.int64)
-    filled = np.flatnonzero(np.diff(counts.indptr))
-    if filled.size:
-        last[filled] = np.maximum.reduceat(counts.indices, counts.indptr[filled])
-    return last

@@ -212,6 +212,15 @@ def first_seen(counts: csr_array) -> NDArray[np.int64]:
     return first
 
 
+def last_seen(counts: csr_array) -> NDArray[np.int64]:
+    """Last column with a pull, by row; -1 where there is none."""
+    last = np.full(counts.shape[0], -1, dtype=np.int64)
+    filled = np.flatnonzero(np.diff(counts.indptr))
+    if filled.size:
+        last[filled] = np.maximum.reduceat(counts.indices, counts.indptr[filled])
+    return last
+
+
 def bins_of_week(history: Grid) -> NDArray[np.int64]:
     """The bin of each hour of the week, by the weekend of the history's site."""
     slots = np.arange(WEEK)

@@ -28,9 +28,9 @@ def test_forecaster_says_the_name_it_is_loaded_by(name: str) -> None:
     assert forecasters.load(name).name == name
 
 
-def test_auto_is_the_profile_and_says_so() -> None:
-    """`auto` names the model that it chose."""
-    assert forecasters.load("auto").name == "profile"
+def test_the_default_is_a_forecaster_like_any_other() -> None:
+    """`auto` is the name that results and `--model` use."""
+    assert forecasters.load(forecasters.DEFAULT).name == "auto"
 
 
 def test_an_unknown_forecaster_names_the_known_ones() -> None:

@@ -1,0 +1,301 @@
+"""The default: a few simple views of each image, averaged by how well each of them did lately.
+
+No view is right for every image. The profile knows rhythms, the last hours know bursts, the same hour of
+the last weeks knows jobs that keep their hour, a long mean knows what has no rhythm at all. Each is asked
+what it would have said at origins of the last week; an image weighs its views by their discounted Poisson
+deviance there, tempered by how much burstier than Poisson it is. Images too young to tell borrow the
+losses of other images of their age. (Discounted model averaging: Raftery, Kárný and Ettler, 2010.)
+
+Then the site says what became of images like this one: by how long ago it was pulled last (in hours of
+the site's own activity), how old it is, and whether a younger tag of its repository has come since. What
+the average expected of such images and what came gives one factor for each such state and lead. So a tag
+that was succeeded leaves within hours where the site's tags do, and a weekly job is still waited for
+where jobs come back.
+
+Only the busiest images are averaged, so that the cost of a large site stays that of its profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from prewarm.demand.distribution import Dispersion, learnt
+from prewarm.demand.forecasters import FLAT, Prior
+from prewarm.demand.forecasters.baselines import last_hours, same_hours, weighted_mean
+from prewarm.demand.forecasters.intervals import due
+from prewarm.demand.forecasters.profile import (
+    Fitted,
+    Profile,
+    bins_of_week,
+    first_seen,
+    fit,
+    last_seen,
+    weekly_columns,
+)
+from prewarm.demand.series import Grid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+VIEWS = ("profile", "last hours", "last day", "last weeks", "hour of week", "hour of day", "interval")
+FADING = (1, 2)  # views that say nothing of hours more than a day ahead; the long mean takes their weight
+LONG = 3
+HALF_LIVES = (1.5, 8.0, 168.0)  # hours, of the three plain means
+WEEKLY = (0.4, 0.3, 0.2, 0.1)  # weights of the same hour of the week, the latest first
+DAILY = (0.27, 0.23, 0.19, 0.17, 0.14)  # of the same hour of day, workdays and days off apart
+
+BACK = range(3, 172, 6)  # hours before the cutoff at which the views are tested
+HORIZON = 24
+LEADS = ((0, 3), (3, HORIZON))  # an image has weights for each of these stretches of leads
+SPANS = ((0, 1), (1, 3), (3, 8), (8, HORIZON))  # a state has a factor for each of these
+FORGET = 0.9  # a loss of yesterday weighs so much of one of today
+TEMPERATURE = 3.0
+BORROWED = 16.0  # tests that the losses of all images of its age are worth to an image
+FLOOR = 0.01  # of a mean whose loss is taken
+
+SILENCES = (0.7, 2.0, 5.0, 12.0, 24.0, 48.0, 120.0)  # hours of activity since the last pull
+AGES = (4, 24, 72, 168)  # hours since the first pull
+STATES = (len(SILENCES) + 1) * (len(AGES) + 1) * 2
+DOUBT = 2.0  # pulls that a state's factor is shrunk towards 1 with
+FACTORS = (0.02, 2.0)
+
+
+@dataclass(frozen=True)
+class Auto:
+    """The forecaster. The `most` busiest images are averaged, the rest have the profile."""
+
+    prior: Prior = FLAT
+    most: int = 2048
+    name: str = "auto"
+
+    def forecast(self, history: Grid, ahead: range) -> NDArray[np.float32]:
+        """Expected pulls, images x len(ahead)."""
+        return self.fit(history).means(ahead)
+
+    def fit(self, history: Grid, before: Dispersion | None = None) -> Averaged:
+        """Everything that is learnt from `history`, with how far its tests were from what came."""
+        profile = fit(Profile(self.prior), history)
+        rows = _busiest(profile, self.most)
+        busy = _rows(history, rows)
+        activity = _activity(profile)
+        tests = list(_tests(self.prior, busy, activity))
+        young = np.digitize(busy.hours - first_seen(busy.counts), AGES)
+        weights = np.stack([_weights(tests, young, *span) for span in LEADS])
+        factors = np.stack([_factors(tests, weights, *span) for span in SPANS])
+        state = _states(busy, activity)
+        dispersion = learnt(before or self.prior.dispersion, _errors(tests, weights, factors))
+        return Averaged(profile, rows, busy, weights, factors[:, state], dispersion)
+
+
+@dataclass(frozen=True, eq=False)
+class Averaged:
+    """The views of one history with their weights: ready to be asked about any hours."""
+
+    profile: Fitted
+    rows: NDArray[np.int64]  # of the history, the images that are averaged
+    busy: Grid  # the history of these
+    weights: NDArray[np.float64]  # lead stretch x view x image
+    factors: NDArray[np.float64]  # span x image
+    dispersion: Dispersion
+
+    def means(self, ahead: range) -> NDArray[np.float32]:
+        """Expected pulls, images x len(ahead)."""
+        result = self.profile.means(ahead)
+        views = _views(self.busy, ahead, result[self.rows])
+        mean = np.empty((len(self.rows), len(ahead)), dtype=np.float32)
+        for column, hour in enumerate(ahead):
+            mean[:, column] = (self.weight(hour) * views[:, :, column]).sum(axis=0) * self.factor(hour)
+        result[self.rows] = np.minimum(mean, self.profile.cap[self.rows, None])
+        return result
+
+    def views(self, ahead: range) -> NDArray[np.float32]:
+        """What each view says of the averaged images: view x image x hour."""
+        return _views(self.busy, ahead, self.profile.means(ahead)[self.rows])
+
+    def weight(self, hour: int) -> NDArray[np.float64]:
+        """The weight of each view in the hour `hour` after the cutoff, view x image."""
+        weights: NDArray[np.float64] = self.weights[_stretch(LEADS, hour)]
+        if hour < HORIZON:
+            return weights
+        later = weights.copy()
+        later[LONG] += later[list(FADING)].sum(axis=0)
+        later[list(FADING)] = 0
+        return later
+
+    def factor(self, hour: int) -> NDArray[np.float64]:
+        """What becomes of images in the state of each, in the hour `hour` after the cutoff."""
+        factors: NDArray[np.float64] = self.factors[_stretch(SPANS, hour)]
+        return factors
+
+
+@dataclass(frozen=True, eq=False)
+class _Test:
+    """What the views would have said at an earlier origin, and what came."""
+
+    views: NDArray[np.float32]  # view x image x hour
+    pulls: NDArray[np.float32]  # image x hour; 0 where it is not known
+    known: NDArray[np.bool_]  # hour: no outage
+    there: NDArray[np.bool_]  # image: pulled before the origin
+    age: NDArray[np.int64]  # image: class of AGES
+    state: NDArray[np.int64]
+    discount: float
+
+    def average(self, weights: NDArray[np.float64], leads: range) -> NDArray[np.float64]:
+        """The average of the views over `leads`, image x hour."""
+        hours = slice(leads.start, leads.stop)
+        mean = np.einsum("vi,vih->ih", weights, self.views[:, :, hours])
+        return np.asarray(np.maximum(mean, 1e-4), dtype=np.float64)
+
+
+def _tests(prior: Prior, busy: Grid, activity: NDArray[np.float64]) -> Iterator[_Test]:
+    """Tests of the last week, each from the hours before its origin, the latest first."""
+    first = first_seen(busy.counts)
+    for back in BACK:
+        origin = busy.hours - back
+        if origin < HORIZON or not busy.images:
+            return
+        before, ahead = busy.until(origin), range(min(HORIZON, back))
+        known = busy.observed[origin : origin + len(ahead)]
+        pulls = np.asarray(busy.counts[:, origin : origin + len(ahead)].toarray(), dtype=np.float32)
+        yield _Test(
+            views=_views(before, ahead, Profile(prior).forecast(before, ahead)),
+            pulls=pulls * known,
+            known=known,
+            there=first < origin,
+            age=np.digitize(origin - first, AGES),
+            state=_states(before, activity),
+            discount=FORGET ** (back / 24),
+        )
+
+
+def _views(history: Grid, ahead: range, profile: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What every view of VIEWS expects, view x image x hour."""
+    past, future = history.clock(), history.clock(ahead)
+    flat = [weighted_mean(history, half_life) for half_life in HALF_LIVES]
+    at_work = history.observed & ~past.holiday
+    rest = past.weekend | past.holiday
+    by_day = same_hours(
+        history, past.hour + 24 * rest, future.hour + 24 * (future.weekend | future.holiday),
+        history.observed, DAILY,
+    )  # fmt: skip
+    by_week = same_hours(history, past.hour_of_week, weekly_columns(future), at_work, WEEKLY)
+    return np.stack(
+        [
+            profile,
+            *(np.repeat(mean[:, None], len(ahead), axis=1) for mean in flat),
+            by_week,
+            by_day,
+            due(history, ahead, flat[-1]),
+        ]
+    )
+
+
+def _weights(tests: list[_Test], young: NDArray[np.int64], begin: int, end: int) -> NDArray[np.float64]:
+    """Weights of the views over the leads `begin` to `end`, view x image; columns add up to 1."""
+    loss = np.zeros((len(VIEWS), len(young)))
+    excess, expected = np.ones(len(young)), np.ones(len(young))
+    pooled = np.zeros((len(VIEWS), len(AGES) + 1))
+    tested = np.zeros(len(AGES) + 1)
+    for test in tests:
+        hours = np.flatnonzero(test.known[begin:end]) + begin
+        views, pulls = np.maximum(test.views[:, :, hours], FLOOR), test.pulls[:, hours]
+        weight = test.discount * test.there
+        own = _deviance(pulls, views).sum(axis=2) * weight
+        mean = views.mean(axis=0)
+        loss += own
+        excess += ((pulls - mean) ** 2).sum(axis=1) * weight
+        expected += mean.sum(axis=1) * weight
+        tested += np.bincount(test.age, test.there, len(tested))
+        for view in range(len(VIEWS)):
+            pooled[view] += np.bincount(test.age, own[view], len(tested))
+    loss += BORROWED * (pooled / np.maximum(tested, 1))[:, young]
+    temperature = 2 * TEMPERATURE * np.maximum(1, excess / expected)
+    weights = np.exp(-(loss - loss.min(axis=0)) / temperature)
+    return np.asarray(weights / weights.sum(axis=0), dtype=np.float64)
+
+
+def _deviance(pulls: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Poisson deviance of each cell; means are above 0."""
+    logs = np.where(pulls > 0, pulls, 1) / means
+    return np.asarray(2 * (pulls * np.log(logs) * (pulls > 0) - (pulls - means)), dtype=np.float32)
+
+
+def _factors(tests: list[_Test], weights: NDArray[np.float64], begin: int, end: int) -> NDArray[np.float64]:
+    """Pulls that came of what the average expected, by state; busy cells weigh less, being bursty."""
+    came, expected = np.zeros(STATES), np.zeros(STATES)
+    for test in tests:
+        leads = range(begin, min(end, test.pulls.shape[1]))
+        if not leads:
+            continue
+        mean = test.average(weights[_stretch(LEADS, begin)], leads)
+        trust = test.known[begin : leads.stop] * test.discount / (1 + 0.5 * mean) * test.there[:, None]
+        pulls = test.pulls[:, begin : leads.stop]
+        came += np.bincount(test.state, (trust * pulls).sum(axis=1), STATES)
+        expected += np.bincount(test.state, (trust * mean).sum(axis=1), STATES)
+    return np.clip((came + DOUBT) / (expected + DOUBT), *FACTORS)
+
+
+def _errors(
+    tests: list[_Test], weights: NDArray[np.float64], factors: NDArray[np.float64]
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """(mean, pulls) of the known cells of each test, for the dispersion."""
+    for test in tests:
+        for span, (begin, end) in enumerate(SPANS):
+            leads = range(begin, min(end, test.pulls.shape[1]))
+            if not leads:
+                continue
+            mean = test.average(weights[_stretch(LEADS, begin)], leads) * factors[span, test.state][:, None]
+            cells = np.broadcast_to(test.known[begin : leads.stop] & test.there[:, None], mean.shape)
+            pulls = test.pulls[:, begin : leads.stop]
+            yield np.maximum(mean[cells], FLOOR), pulls[cells].astype(np.float64)
+
+
+def _activity(profile: Fitted) -> NDArray[np.float64]:
+    """The site's activity before each hour of its history, in hours of mean activity; one item more."""
+    history = profile.history
+    slots = bins_of_week(history)[weekly_columns(history.clock())]
+    return np.concatenate([[0.0], np.cumsum(profile.shape[slots] * history.observed)])
+
+
+def _states(history: Grid, activity: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The state of each image at the end of `history`: silence, age, and whether it was succeeded."""
+    first, last = first_seen(history.counts), last_seen(history.counts)
+    silence = np.digitize(activity[history.hours] - activity[last + 1], SILENCES)
+    age = np.digitize(history.hours - first, AGES)
+    newest = np.full(int(history.repositories.max(initial=-1)) + 1, -1, dtype=np.int64)
+    np.maximum.at(newest, history.repositories, np.where(last >= 0, first, -1))
+    succeeded = newest[history.repositories] > last
+    return np.asarray((silence * (len(AGES) + 1) + age) * 2 + succeeded, dtype=np.int64)
+
+
+def _busiest(profile: Fitted, most: int) -> NDArray[np.int64]:
+    """The images that are expected or were seen most lately, in the order of the history; ties by name."""
+    history = profile.history
+    if len(history.images) <= most:
+        return np.arange(len(history.images))
+    busy = profile.means(range(HORIZON)).sum(axis=1) + HORIZON * (
+        weighted_mean(history, HALF_LIVES[1]) + last_hours(history, 7 * 24)
+    )
+    names = np.argsort(np.argsort(np.asarray(history.images)))
+    return np.sort(np.lexsort((names, -busy))[:most])
+
+
+def _rows(history: Grid, rows: NDArray[np.int64]) -> Grid:
+    """The history of some of its images."""
+    if len(rows) == len(history.images):
+        return history
+    return replace(
+        history,
+        images=tuple(history.images[row] for row in rows),
+        repositories=history.repositories[rows],
+        counts=history.counts[rows],
+    )
+
+
+def _stretch(spans: tuple[tuple[int, int], ...], hour: int) -> int:
+    """The span that holds `hour`; the last one for later hours."""
+    return next((place for place, (_, end) in enumerate(spans) if hour < end), len(spans) - 1)
