@@ -44,21 +44,29 @@ def seconds_of(prewarm: Prewarm, verb: str, *arguments: str | Path) -> float:
     return time.monotonic() - began
 
 
-def test_an_ingest_killed_at_any_moment_reads_every_line_once(folder: Path) -> None:
-    """Killed again and again while its log grows, the lake holds what an undisturbed one holds."""
+@pytest.mark.parametrize("rotated", [False, True], ids=["growing", "rotated"])
+def test_an_ingest_killed_at_any_moment_reads_every_line_once(folder: Path, rotated: bool) -> None:
+    """Killed again and again while its log grows or is renamed, the lake is what an undisturbed one is."""
     text = access_log(days=120).splitlines(keepends=True)
-    log, whole = folder / "growing.log", folder / "whole.log"
+    logs, whole = folder / "logs", folder / "whole.log"
+    logs.mkdir()
     whole.write_text("".join(text))
     calm, disturbed = Prewarm(folder / "calm"), Prewarm(folder / "disturbed")
     usual = seconds_of(calm, "ingest", whole)
 
     kills = 0
-    for number in range(ROUNDS):
-        log.write_text("".join(text[: len(text) * (number + 1) // (ROUNDS + 1)]))
-        # From before the first commit, which no machine can miss, to about the last.
-        kills += killed_after(disturbed.start("ingest", log), 0.2 + usual * number / ROUNDS)
-    log.write_text("".join(text))
-    disturbed.ok("ingest", log)
+    parts = [
+        text[len(text) * n // (ROUNDS + 1) : len(text) * (n + 1) // (ROUNDS + 1)] for n in range(ROUNDS + 1)
+    ]
+    for number, part in enumerate(parts):
+        with (logs / "x.log").open("a") as log:
+            log.writelines(part)
+        if number < ROUNDS:
+            # From before the first commit, which no machine can miss, to about the last.
+            kills += killed_after(disturbed.start("ingest", logs), 0.2 + usual * number / ROUNDS)
+            if rotated:
+                (logs / "x.log").rename(logs / f"x.log.{ROUNDS - number}")
+    disturbed.ok("ingest", logs)
 
     assert kills
     assert disturbed.ok("pulls") == calm.ok("pulls")

@@ -7,6 +7,9 @@ import io
 import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
 from itertools import pairwise
 from pathlib import Path
@@ -139,6 +142,29 @@ def test_a_log_that_never_comes_back_is_settled(tmp_path: Path) -> None:
         read(tmp_path / "lake", tmp_path / f"{days}.log")
     rows = Lake.open(tmp_path / "lake").read("pulls").sort("timestamp")
     assert rows["provisional"].to_list() == [False, True]
+
+
+@pytest.mark.parametrize("after", ["before", "after"])
+@pytest.mark.parametrize("commits", [(1, 2, 3, 4), (6, 5, 2, 3), (3, 7, 8, 5)])
+def test_killed_at_any_commit_while_the_log_is_rotated(
+    tmp_path: Path, commits: tuple[int, ...], after: str
+) -> None:
+    """SIGKILL between what is carried, the pushes and the pulls; the rotated files are given again."""
+    log = logmaker.log(5)
+    cuts = [0, *(log.index(b"\n", len(log) * n // 4) + 1 for n in range(1, 4)), len(log)]
+    (tmp_path / "whole.log").write_bytes(log)
+    read(tmp_path / "whole", tmp_path / "whole.log")
+    code = "import sys; from tests.pipeline.test_ingest import die_while_reading as f; f(*sys.argv[1:])"
+    paths = str(tmp_path / "x.log*")
+    for (start, end), count in zip(pairwise(cuts), commits, strict=True):
+        if start:
+            os.rename(tmp_path / "x.log", tmp_path / f"x.log.{len(log) - start}")
+        (tmp_path / "x.log").write_bytes(log[start:end])
+        command = [sys.executable, "-c", code, str(tmp_path / "lake"), paths, str(count), after]
+        died = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, timeout=60)
+        assert died.returncode in (0, -signal.SIGKILL), died.stderr.decode()
+    read(tmp_path / "lake", paths, pace=SMALL)
+    assert same_lake(tmp_path / "lake", tmp_path / "whole")
 
 
 # ------------------------------------------------------------------ a line that is still written
