@@ -2,7 +2,8 @@
 
 `BatchGetImage` is asked for every manifest, index and platform alike; `GetDownloadUrlForLayer` for layers
 that the client does not have, told only where the client, not another service of AWS, asked. CloudTrail
-does not tell HEAD from GET, and stamps whole seconds. EventBridge tells of no pulls, but of pushes.
+does not tell HEAD from GET, and stamps whole seconds. EventBridge's own events tell of pushes only; it may
+pass on CloudTrail's records, too.
 """
 
 from __future__ import annotations
@@ -44,12 +45,14 @@ _EVENT = {
     "key": "id",
 }
 _ADDRESS = r"^[0-9A-Fa-f:.]+$"  # others are names of services, or "AWS Internal"
+_FORWARDED = r'"detail-type": ?"AWS API Call via CloudTrail"'
 _ABSENT = ("ImageNotFoundException", "RepositoryNotFoundException")
 
 
-def read_calls(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
-    """Fetches and pushes of manifests, fetches of layers."""
-    calls = ndjson.dig(rows, _CALL, each="requestParameters/imageIds")
+def read_calls(rows: pl.DataFrame, hints: Hints, within: str = "") -> pl.DataFrame:
+    """Fetches and pushes of manifests, fetches of layers, of records that stand `within` another."""
+    paths = {name: path if path.startswith("[]") else within + path for name, path in _CALL.items()}
+    calls = ndjson.dig(rows, paths, each=f"{within}requestParameters/imageIds")
     ours = pl.col("source") == "ecr.amazonaws.com"
     image, layer, push = (
         ours & (pl.col("name") == name) for name in ("BatchGetImage", "GetDownloadUrlForLayer", "PutImage")
@@ -92,6 +95,13 @@ def read_calls(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
 
 
 def read_events(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
+    """What events tell, and what the records of CloudTrail that come as events do."""
+    forwarded = rows["line"].str.contains(_FORWARDED)
+    told = [_read_own(rows.filter(~forwarded)), read_calls(rows.filter(forwarded), hints, within="detail/")]
+    return pl.concat(told, how="diagonal_relaxed").sort("offset")
+
+
+def _read_own(rows: pl.DataFrame) -> pl.DataFrame:
     """Pushes. That ECR filled its own cache from upstream is no demand."""
     push = (
         (pl.col("type") == "ECR Image Action")
@@ -135,8 +145,8 @@ CLOUDTRAIL = records.Records(
 )
 EVENTBRIDGE = records.Records(
     name="ecr-eventbridge",
-    summary="Amazon ECR by EventBridge: pushes; it tells of no pulls",
-    tells=frozenset({"tag", "digest", "host"}),
+    summary="Amazon ECR by EventBridge: pushes, and pulls where it passes on CloudTrail",
+    tells=frozenset({"tag", "digest", "client", "user", "agent", "host"}),
     read=read_events,
     marks=('"detail-type"',),
 )

@@ -1,9 +1,9 @@
 """Kubernetes events: what the kubelets of a cluster pulled, and what they had already.
 
 One record a line, core/v1 (`involvedObject`, `message`) or events.k8s.io/v1 (`regarding`, `note`), as
-`kubectl get events -o json`, a watch or an event exporter gives them. The wording of the message is
-that of kubernetes `pkg/kubelet/images/image_manager.go`, which changed in patch releases, so that every
-variant is understood:
+`kubectl get events -o json`, a watch, eventrouter or an event exporter gives them. The wording of the
+message is that of kubernetes `pkg/kubelet/images/image_manager.go`, which changed in patch releases, so
+that every variant is understood:
 
     Successfully pulled image "X"[ in 1.2s][ (3.4s including waiting)][. Image size: 567 bytes.]
     Container image "X" already present on machine[ and can be accessed by the pod]
@@ -38,7 +38,11 @@ _FIELDS = {
     "first": ("firstTimestamp", "deprecatedFirstTimestamp"),
     "count": ("series/count", "count", "deprecatedCount"),
 }
-_WATCHED = ("", "object/")  # a watch wraps each event: {"type": "ADDED", "object": ...}
+_WRAPPED = (
+    "",
+    "object/",
+    "event/",
+)  # {"type": "ADDED", "object": ...} of a watch, {"verb": ..., "event": ...}
 _PULLED = (
     r'^Successfully pulled image "(?P<pulled>[^"]+)"(?: in (?P<took>[0-9.a-zµμ]+))?'
     r"(?: \([^)]*including waiting\))?(?:\. Image size: (?P<bytes>[0-9]+) bytes)?"
@@ -65,7 +69,7 @@ def read(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
 def _records(rows: pl.DataFrame) -> pl.DataFrame:
     paths = {
         f"{name}-{number}{wrapped}": f"{wrapped}{path}"
-        for wrapped in _WATCHED
+        for wrapped in _WRAPPED
         for name, found in _FIELDS.items()
         for number, path in enumerate(found)
     }

@@ -14,11 +14,11 @@ The line is written whether or not any byte was transferred, so that the kind of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, Parsed, clean, fields, images, ndjson, records, stamps
+from prewarm.logs.formats import Hints, Parsed, clean, fields, images, ndjson, records, share, stamps
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _LOGRUS = r'^time="?[0-9T:.Z+-]+"? level=[a-z]+ msg=|^\{.*"level":"[a-z]+",.*"msg":"'
@@ -32,6 +32,7 @@ _MISSED = r'^PullImage "([^"]+)" failed$'
 _ABSENT = r"[Nn]ot ?[Ff]ound|manifest unknown"
 _NAMES = ("time", "msg", "error", "digest", "remote", "id")
 _OTHERS = ["http.request.", "http.response."]  # of a registry, whose lines logrus writes, too
+_STORE = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.0-9]* \S+ \S+ \S+ /[a-z]+/[a-z]+ \{"
 _Find = Callable[[pl.DataFrame], pl.DataFrame]
 
 
@@ -48,6 +49,7 @@ class Node:
     tells: frozenset[str]
     words: list[str]
     find: _Find
+    unusable: Callable[[pl.Series], str | None] = field(default=lambda lines: None)
     finished_pulls: bool = True
 
     def sniff(self, lines: pl.Series) -> float:
@@ -58,8 +60,8 @@ class Node:
         return min(len(logrus), _TALKATIVE * own) / len(lines) * own / every if own else 0.0
 
     def refuse(self, lines: pl.Series) -> str | None:
-        """These lines carry a time."""
-        return None
+        """Why other lines of this program tell nothing of pulls."""
+        return self.unusable(lines)
 
     def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
         """Finished pulls."""
@@ -162,6 +164,16 @@ _UNTOLD = {
     "missed": pl.lit(False),
 }
 
+
+def _of_the_store(lines: pl.Series) -> str | None:
+    if share(lines.str.contains(_STORE)) < 0.5:
+        return None
+    return (
+        "the events of ctr tell what is in the image store, which proves no pull; read containerd's own log, "
+        "for example journalctl -u containerd -o json"
+    )
+
+
 CONTAINERD = Node(
     name="containerd",
     summary="containerd's log: what its CRI plugin pulled, 1.6 and later",
@@ -171,6 +183,7 @@ CONTAINERD = Node(
         *("do request", "fetch response received"),
     ],
     find=_of_containerd,
+    unusable=_of_the_store,
 )
 CRIO = Node(
     name="crio",

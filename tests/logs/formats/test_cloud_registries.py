@@ -147,6 +147,13 @@ def test_ecr_pushes_are_told_by_both() -> None:
     assert sum(told.ignored.values()) == 1
 
 
+def test_eventbridge_may_pass_on_cloudtrail() -> None:
+    """Then it tells of pulls as CloudTrail does."""
+    record = call("BatchGetImage", imageIds=[{"imageTag": "1"}])
+    event = {"detail-type": "AWS API Call via CloudTrail", "source": "aws.ecr", "detail": record}
+    assert collapsed(parse(ecr.EVENTBRIDGE, event)) == collapsed(parse(ecr.CLOUDTRAIL, record))
+
+
 def test_google_tells_requests() -> None:
     """HEAD by tag, GET by digest and a blob are one pull, named as images of Artifact Registry are."""
     parsed = parse(

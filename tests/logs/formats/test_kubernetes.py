@@ -114,6 +114,12 @@ def test_a_watch_wraps_each_event() -> None:
     assert sum(parsed.ignored.values()) == 1
 
 
+def test_eventrouter_wraps_each_event() -> None:
+    """It writes what was done to which event."""
+    pulled = event(f'Successfully pulled image "{IMAGE}"')
+    assert len(rows(parse({"verb": "ADDED", "event": pulled}))) == 1
+
+
 def test_an_event_that_repeats_counts_each_time_it_is_told() -> None:
     """A watch tells of every occurrence; one that was met late has its first and its last time."""
     message = f'Successfully pulled image "{IMAGE}"'

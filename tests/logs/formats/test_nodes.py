@@ -112,3 +112,12 @@ def test_a_busy_log_is_known_by_its_words() -> None:
 def test_bad_lines_are_malformed(bad: str) -> None:
     """No line of logrus, no time, no image."""
     assert sum(parse(nodes.CONTAINERD, bad).malformed.values()) == 1
+
+
+def test_events_of_the_image_store_are_refused() -> None:
+    """They prove no pull; the reason names the log that does."""
+    lines = ['2026-11-24 01:58:43.5 +0000 UTC default /images/create {"name":"nginx:1"}'] * 3
+    reason = nodes.CONTAINERD.refuse(pl.Series(lines))
+    assert reason is not None
+    assert "journalctl" in reason
+    assert nodes.CONTAINERD.refuse(pl.Series([line(OLD)])) is None
