@@ -43,6 +43,26 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LogField = Literal[
+    "timestamp",
+    "client",
+    "forwarded",
+    "user",
+    "agent",
+    "host",
+    "request",
+    "method",
+    "uri",
+    "status",
+    "bytes",
+    "seconds",
+    "milliseconds",
+    "key",
+    "cache",
+    "digest",
+    "media_type",
+]
+
 
 def parse_zone(value: str) -> str:
     """An IANA time zone, by its name."""
@@ -95,6 +115,9 @@ class SourceSection(_Section):
     rewrite: dict[str, str] = Field({}, description="name prefixes to registries; the longest wins")
     format: str = Field("auto", description="see `prewarm formats`")
     timezone: Zone | None = Field(None, description="zone of stamps that carry none")
+    keys: dict[LogField, str] = Field(
+        {}, description='keys of an own nginx-json, e.g. {uri = "req/path"}; with format = "nginx-json"'
+    )
 
 
 class RegistrySection(_Section):
@@ -253,6 +276,7 @@ class Settings(BaseSettings):
             section.rewrite,
             section.format,
             section.timezone or self.zone(section.site),
+            {str(field): key for field, key in section.keys.items()},
         )
 
     def cache_spec(self, name: str) -> CacheSpec:

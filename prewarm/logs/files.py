@@ -38,7 +38,7 @@ class Source:
     `paths` are files, folders, globs or `-` (standard input). `registry` is the upstream that
     unprefixed names belong to; None takes the logged host, else docker.io. `rewrite` maps name
     prefixes to registries, the longest fitting one wins: `{"ghcr-proxy/": "ghcr.io/"}`. `timezone`
-    is that of stamps that carry none.
+    is that of stamps that carry none. `keys` tell the format `nginx-json` where fields stand.
     """
 
     name: str = "default"
@@ -48,6 +48,7 @@ class Source:
     rewrite: Mapping[str, str] = field(default_factory=dict)
     format: str = "auto"
     timezone: str = "UTC"
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,15 @@ def detect(lines: pl.Series, hints: Hints, formats: list[Format]) -> tuple[Forma
     return fit.format, chain
 
 
+def certain(lines: pl.Series, hints: Hints) -> Chain:
+    """The wrappers that stand around a file's first lines beyond doubt, whatever is inside."""
+    sample = pl.DataFrame({"line": sample_of(lines)}).with_row_index("offset")
+    chain: Chain = ()
+    while (wrapper := _around(sample["line"])) and wrapper.certain and len(chain) < DEEPEST:
+        sample, chain = wrapper.peel(sample, hints), (*chain, wrapper.name)
+    return chain
+
+
 def stand_around(lines: pl.Series, chain: Chain, hints: Hints) -> bool:
     """Whether it is these wrappers that stand around a file's first lines, and no others."""
     sample = pl.DataFrame({"line": sample_of(lines)}).with_row_index("offset")

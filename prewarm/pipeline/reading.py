@@ -115,7 +115,8 @@ def look(path: str, shown: str, source: Source, likely: Log | None = None) -> Lo
     files.refuse(shown, sample)
     cut = sample.rfind(b"\n") + 1 if len(sample) == files.SAMPLE else len(sample)
     frame, _ = streams.lines(Chunk(0, sample[: cut or len(sample)], 0, 0))
-    hints = Hints(source.timezone, written=_written(shown if Path(shown).is_file() else path))
+    written = _written(shown if Path(shown).is_file() else path)
+    hints = Hints(source.timezone, written=written, keys=source.keys)
     if likely and source.format in ("auto", likely.format.name):
         log, parsed = _opened(path, shown, likely.format, likely.wrappers, frame, hints)
         same = wrappers.stand_around(frame["line"], likely.wrappers, hints)
@@ -145,7 +146,7 @@ def _detected(shown: str, source: Source, lines: pl.Series, hints: Hints) -> tup
         return wrappers.detect(lines, hints, registered() if auto else named)
     except UnknownFormat as error:
         if named:
-            return named[0], ()
+            return named[0], wrappers.certain(lines, hints)
         raise UnknownFormat(f"{shown}: {error}") from error
     except UnreadableInput as error:
         raise type(error)(f"{shown}: {error}") from error

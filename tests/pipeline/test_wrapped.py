@@ -109,3 +109,19 @@ def test_a_file_beside_a_wrapped_one_is_told_for_itself(tmp_path: Path) -> None:
     third.write_text("".join(map(cri, LOG.splitlines())))
     result = ingest(Lake.open(tmp_path / "lake"), [Source(paths=(str(tmp_path / "*.log"),))])
     assert [report.wrapper for report in result.files] == ["syslog", None, "cri"]
+
+
+def test_a_json_log_under_keys_of_its_own(tmp_path: Path) -> None:
+    """Its format is named, and where fields stand; what is around it is found all the same."""
+    record = {
+        "at": "2026-11-24T08:15:02Z",
+        "http": {"path": "/v2/acme/api/manifests/2.1"},
+        "verb": "GET",
+        "rc": 200,
+    }
+    (tmp_path / "x.log").write_text(f"{AT} stdout F {json.dumps(record)}\n")
+    keys = {"timestamp": "at", "uri": "http/path", "method": "verb", "status": "rc"}
+    source = Source(paths=(str(tmp_path / "x.log"),), format="nginx-json", keys=keys)
+    result = ingest(Lake.open(tmp_path / "lake"), [source])
+    assert [(report.wrapper, report.accesses) for report in result.files] == [("cri", 1)]
+    assert Lake.open(tmp_path / "lake").read("pulls")["tag"].to_list() == ["2.1"]

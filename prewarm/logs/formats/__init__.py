@@ -23,6 +23,7 @@ what shippers put around a line is peeled before (`logs.wrappers`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import takewhile
@@ -48,12 +49,14 @@ class Hints:
     `timezone`: the zone of stamps without one. `header`: the file's first line, or all of its first
     ones that begin with `#`, for formats that name their columns there (a later chunk does not hold
     them). `written`: when the file was last written (aware), which gives the year to stamps without
-    one; None: none can be given.
+    one; None: none can be given. `keys`: where fields stand, for JSON under keys of the operator's
+    choice, by the names that columns of accesses have: `{"uri": "req/path"}`.
     """
 
     timezone: str = "UTC"
     header: str | None = None
     written: datetime | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

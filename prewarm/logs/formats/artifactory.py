@@ -18,7 +18,8 @@ _SEVEN = ("time", "key", "peer", "user", "method", "uri", "status", "asked", "by
 _SIX = ("time", "took", "kind", "peer", "user", "method", "uri", "protocol", "status", "bytes")
 _ACCESS = (
     r"^(?P<time>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[,.]\d{1,6}Z?) \[(?P<key>[^\]]*)\] \[(?P<outcome>[A-Z]+) "
-    r"(?P<action>[A-Z ]+)\] (?:[^:\s]+:)?(?P<path>\S*) for (?P<user>.*)/(?P<peer>[0-9A-Fa-f:.]+)\.?(?: .*)?$"
+    r"(?P<action>[A-Z ]+)\] (?:[^:\s]+:)?(?P<path>\S*) for (?P<user>.*)/"
+    r"(?P<peer>[0-9A-Fa-f:.]*[0-9A-Fa-f])\.?(?: .*)?$"
 )
 _BLOB = r"^(?P<name>.+)/[^/]+/sha256__(?P<hex>[0-9a-f]{64})$"
 _MANIFEST = r"^(?P<name>.+)/(?P<reference>[^/]+)/(?:list\.)?manifest\.json$"
@@ -31,7 +32,7 @@ def _read(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
     line = pl.col("line")
     bars = lines.select(line.str.count_matches("|", literal=True)).to_series()
     six = (bars == len(_SIX) - 1) & lines["line"].str.contains("|REQUEST|", literal=True)
-    seven = (bars >= len(_SEVEN) - 1) & ~six
+    seven = (bars >= len(_SEVEN) - 2) & ~six  # the first releases log no agent
     parts = [
         _split(lines.filter(seven), _SEVEN).with_columns(_upstream()),
         _split(lines.filter(six), _SIX),

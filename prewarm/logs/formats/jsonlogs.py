@@ -29,27 +29,42 @@ class Keys:
 
     paths: Paths
     scale: float | None = 1.0
+    configurable: bool = False
     all_of: tuple[str, ...] = ("time", "uri")
     ignore: pl.Expr = field(default_factory=lambda: pl.lit(None, pl.String))
     finish: Callable[[pl.DataFrame], pl.DataFrame] = field(default=lambda rows: rows)
 
     def read(self, lines: pl.DataFrame, hints: Hints, name: str) -> pl.DataFrame:
         """Rows for `sort_out`."""
-        rows = self.finish(_fields(lines, self.paths))
-        text = rows["took"] if "took" in rows.columns else pl.Series([None], dtype=pl.String)
-        seconds = fields.duration(text) if self.scale is None else _scaled(text, self.scale)
+        paths = {**self.paths, **_chosen(hints.keys)} if self.configurable else self.paths
+        rows = self.finish(_fields(lines, paths))
         whole = pl.all_horizontal(pl.col(self.all_of).is_not_null())
         reason = pl.lit(f"no JSON object with the keys of {name}")
-        return accesses_of(
-            rows.with_columns(
-                stamps.any_of(pl.col("time"), hints.timezone).alias("timestamp"),
-                seconds.new_from_index(0, rows.height).alias("seconds")
-                if len(text) == 1
-                else seconds.alias("seconds"),
-                self.ignore.alias("ignored"),
-            ).with_columns(malformed=pl.when(~whole & pl.col("ignored").is_null()).then(reason)),
-            name,
+        timed = rows.with_columns(
+            stamps.any_of(pl.col("time"), hints.timezone).alias("timestamp"),
+            _seconds(rows, self.scale),
+            self.ignore.alias("ignored"),
         )
+        unfit = pl.when(~whole & pl.col("ignored").is_null()).then(reason)
+        return accesses_of(timed.with_columns(malformed=unfit), name)
+
+
+def _seconds(rows: pl.DataFrame, scale: float | None) -> pl.Series:
+    """From `took` in the family's unit, or from `milliseconds`; null where there is neither."""
+    none = pl.Series("seconds", [None], dtype=pl.Float64).new_from_index(0, rows.height)
+    if "took" in rows.columns and rows["took"].null_count() < rows.height:
+        return (fields.duration(rows["took"]) if scale is None else _scaled(rows["took"], scale)).alias(
+            "seconds"
+        )
+    return _scaled(rows["milliseconds"], 1e3).alias("seconds") if "milliseconds" in rows.columns else none
+
+
+_CHOICES = {"timestamp": "time", "client": "peer", "seconds": "took"}
+
+
+def _chosen(keys: Mapping[str, str]) -> Paths:
+    """Where the operator says that fields stand, by the names that columns of accesses have."""
+    return {_CHOICES.get(name, name): path for name, path in keys.items()}
 
 
 def _fields(lines: pl.DataFrame, paths: Paths) -> pl.DataFrame:
@@ -122,6 +137,7 @@ NGINX = _json(
             "key": ("request_id", "req_id", "http_x_request_id"),
             "cache": ("upstream_cache_status", "cache_status"),
         },
+        configurable=True,
         all_of=("time", "status"),
         finish=lambda rows: _nginx(rows).with_columns(cache_of(pl.col("cache")).alias("cache")),
     ),
@@ -161,7 +177,7 @@ CADDY = _json(
         {
             "time": "ts",
             "message": "msg",
-            "peer": ("request/client_ip", "request/remote_ip"),
+            "peer": ("request/client_ip", "request/remote_ip", "request/remote_addr"),
             "forwarded": "request/headers/X-Forwarded-For",
             "method": "request/method",
             "uri": "request/uri",
@@ -202,6 +218,26 @@ TRAEFIK_KEYS = Keys(
     scale=1e9,
 )
 TRAEFIK_MARKS = ('"RequestPath"', '"DownstreamStatus"')
+
+
+# --- Envoy -------------------------------------------------------------------------------------------------
+
+ENVOY_KEYS = Keys(
+    {
+        "time": "start_time",
+        "peer": ("downstream_remote_address", "downstream_direct_remote_address"),
+        "forwarded": "x_forwarded_for",
+        "method": "method",
+        "uri": "path",
+        "host": "authority",
+        "status": "response_code",
+        "bytes": "bytes_sent",
+        "took": "duration",
+        "agent": "user_agent",
+        "key": ("request_id", "x_request_id"),
+    },
+    scale=1e3,
+)
 
 
 # --- zot ---------------------------------------------------------------------------------------------------

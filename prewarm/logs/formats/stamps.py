@@ -91,6 +91,7 @@ def clf(text: pl.Expr) -> pl.Expr:
 def naive(text: pl.Expr, timezone: str) -> pl.Expr:
     """`2026-11-24T09:15:02.311` (or with a space), `24/Nov/2026:09:15:02.311`, `20261124091502`."""
     iso = text.str.replace(" ", "T", literal=True).str.replace(",", ".", literal=True)
+    iso = iso.str.replace_all("/", "-", literal=True)
     forms = [
         iso.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False),
         text.str.to_datetime("%d/%b/%Y:%H:%M:%S%.f", time_unit="us", strict=False),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from prewarm.logs.formats import Hints, combined, fields, jsonlogs, stamps
-from prewarm.logs.formats.logged import RequestLog, accesses_of, requested, stamp_of
+from prewarm.logs.formats.logged import Read, RequestLog, accesses_of, requested, stamp_of
 
 Finish = Callable[[pl.DataFrame, Hints], pl.DataFrame]
 
@@ -69,6 +69,21 @@ def _finished(rows: pl.DataFrame, hints: Hints, name: str, finish: Finish) -> pl
     split = rows.with_columns(unfit, *requested(pl.col("request")))
     decoded = fields.unescape(split["agent"]) if "agent" in split.columns else None
     return finish(split if decoded is None else split.with_columns(decoded.alias("agent")), hints)
+
+
+def _either(name: str, keys: jsonlogs.Keys, pattern: str, finish: Finish) -> Read:
+    """JSON or text, as the operator told the proxy."""
+
+    def read(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
+        is_json = lines["line"].str.starts_with("{")
+        text = found(lines.filter(~is_json), [pattern])
+        rows = accesses_of(_finished(text, hints, name, finish), name)
+        if not is_json.any():
+            return rows
+        objects = keys.read(lines.filter(is_json), hints, name)
+        return pl.concat([objects, rows]).sort("offset", maintain_order=True)
+
+    return read
 
 
 def _seconds(scale: float = 1.0) -> pl.Expr:
@@ -173,23 +188,11 @@ _TRAEFIK = (
 )
 
 
-def _read_traefik(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
-    """JSON or CLF, as Traefik was told."""
-    is_json = lines["line"].str.starts_with("{")
-    parts = []
-    if is_json.any():
-        parts.append(jsonlogs.TRAEFIK_KEYS.read(lines.filter(is_json), hints, "traefik"))
-    if not is_json.all() or not parts:
-        rows = found(lines.filter(~is_json), [_TRAEFIK])
-        parts.append(accesses_of(_finished(rows, hints, "traefik", _clf(1e3)), "traefik"))
-    return parts[0] if len(parts) == 1 else pl.concat(parts).sort("offset", maintain_order=True)
-
-
 TRAEFIK = RequestLog(
     "traefik",
     "Traefik's access log: CLF, or JSON (the agent only where headers are kept)",
     frozenset({"tag", "digest", "bytes", "seconds", "client", "user", "agent", "host"}),
-    _read_traefik,
+    _either("traefik", jsonlogs.TRAEFIK_KEYS, _TRAEFIK, _clf(1e3)),
     (*jsonlogs.TRAEFIK_MARKS, "ms"),
 )
 
@@ -199,7 +202,7 @@ TRAEFIK = RequestLog(
 _HAPROXY = (
     r"^(?P<peer>\S+):[0-9]+ \[(?P<accepted>[^\]]+)\] \S+ \S+ (?:[+-]?[0-9]+/)+(?P<took>[+-]?[0-9]+) "
     r"(?P<status>-?[0-9]+) \+?(?P<bytes>[0-9]+) \S+ \S+ \S{4} [0-9/+]+ [0-9/]+ "
-    rf"(?:\{{(?P<captured>[^}}]*)\}} )?(?:\{{[^}}]*\}} )?{quoted('request')}$"
+    rf"(?:\{{(?P<captured>[^}}]*)\}} )?(?:\{{[^}}]*\}} )?{quoted('request')}(?: .*)?$"
 )
 _HAPROXY_CLF = (
     rf"{_CLF} (?P<bytes>{_NUMBER}) {quoted('referer')} {quoted('agent')} [0-9]+ "
@@ -210,15 +213,18 @@ _HOST = r"^(?:[A-Za-z0-9-]+\.)+[A-Za-z0-9-]+(?::[0-9]{1,5})?$|^[A-Za-z0-9-]+:[0-
 
 
 def _haproxy(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
-    """Captured headers have no names: what looks like a host is one, another with a slash is the agent."""
-    captured = pl.col("captured").str.split("|")
-    host = captured.list.eval(pl.element().filter(pl.element().str.contains(_HOST))).list.first()
-    agent = captured.list.eval(pl.element().filter(pl.element().str.contains("/", literal=True))).list.first()
+    """Captured headers have no names: what looks like a host is one, another with a slash is the agent.
+
+    Their quotes, bars and what is not printable are written `#22`.
+    """
+    headers = fields.unescape(rows["captured"].str.replace_all(r"#([0-9A-Fa-f]{2})", r"\x$1"))
+    captured = pl.col("captured").str.split("|").list
+    host = captured.eval(pl.element().filter(pl.element().str.contains(_HOST))).list.first()
+    agent = captured.eval(pl.element().filter(pl.element().str.contains("/", literal=True))).list.first()
     milliseconds = pl.duration(milliseconds=pl.col("milliseconds").cast(pl.Int64, strict=False))
-    return rows.with_columns(
-        pl.coalesce(
-            stamps.naive(pl.col("accepted"), hints.timezone), stamps.clf(pl.col("time")) + milliseconds
-        ).alias("timestamp"),
+    accepted = stamps.naive(pl.col("accepted"), hints.timezone)
+    return rows.with_columns(headers.alias("captured")).with_columns(
+        pl.coalesce(accepted, stamps.clf(pl.col("time")) + milliseconds).alias("timestamp"),
         host.alias("host"),
         pl.coalesce(agent, "agent").alias("agent"),
         _seconds(1e3),
@@ -242,12 +248,18 @@ _ENVOY = (
     rf"{quoted('key')} {quoted('host')} \"[^\"]*\"(?: \S+ \S+ \S+ (?P<peer>\S+) \S+ \S+)?$"
 )
 
-ENVOY = _text(
+ENVOY = RequestLog(
     "envoy",
-    "Envoy's default access log, and Istio's",
-    "tag digest bytes seconds client agent host",
-    [_ENVOY],
-    lambda rows, hints: rows.with_columns(stamps.rfc3339(pl.col("time")).alias("timestamp"), _seconds(1e3)),
+    "Envoy's and Istio's default access log, as text or JSON",
+    frozenset({"tag", "digest", "bytes", "seconds", "client", "agent", "host"}),
+    _either(
+        "envoy",
+        jsonlogs.ENVOY_KEYS,
+        _ENVOY,
+        lambda rows, hints: rows.with_columns(
+            stamps.rfc3339(pl.col("time")).alias("timestamp"), _seconds(1e3)
+        ),
+    ),
 )
 
 
