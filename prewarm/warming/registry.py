@@ -78,6 +78,7 @@ class Registry:
     ) -> None:
         self.endpoint = endpoint
         self._allowance = Allowance(endpoint.registry, endpoint.reserve)
+        self._breaker = retries.Breaker()
         self._base = base_url(endpoint)
         self._transport = transport
         self._authorizer = Authorizer(endpoint, credentials, transport, timing.clock)
@@ -300,6 +301,7 @@ class Registry:
                 ) as response:
                     self._allowance.learn(response.headers)
                     if response.status < 300:
+                        self._breaker.worked()
                         yield response
                         return
                     challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
@@ -320,8 +322,12 @@ class Registry:
 
     async def _pause(self, error: RegistryError, attempt: int) -> None:
         """Wait before another attempt, or raise `error` when there shall be none."""
-        wait = retries.delay(attempt, self._timing.chance, error.retry_after) if error.retryable else None
+        down = isinstance(error, Unavailable)
+        patient = error.retryable and (self._breaker.patient or not down)
+        wait = retries.delay(attempt, self._timing.chance, error.retry_after) if patient else None
         if wait is None:
+            if down:
+                self._breaker.failed()
             raise error
         await self._timing.sleep(wait)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -10,6 +11,7 @@ ATTEMPTS = 4  # requests in all, before a retryable refusal is final
 FIRST = 0.5  # seconds before the second attempt; doubled each time
 LONGEST = 30.0  # seconds between two attempts, whatever their number
 PATIENCE = 60.0  # a registry that asks for more than this is left alone; the caller is told
+PATIENT = 3  # requests in a row that were given up before a registry is not waited for any more
 
 
 def delay(attempt: int, chance: Callable[[], float], retry_after: float | None = None) -> float | None:
@@ -22,6 +24,27 @@ def delay(attempt: int, chance: Callable[[], float], retry_after: float | None =
         return None
     step = min(FIRST * 2.0 ** (attempt - 1), LONGEST)
     return (retry_after or 0.0) + step * (0.5 + chance() / 2)
+
+
+@dataclass
+class Breaker:
+    """Whether a registry that fails is worth waiting for.
+
+    After a few requests in a row that were given up, each gets one attempt, until one succeeds: a registry
+    that is down costs a run of many images no minutes, and one that is back is noticed at once.
+    """
+
+    given_up: int = 0  # in a row
+
+    @property
+    def patient(self) -> bool:
+        return self.given_up < PATIENT
+
+    def worked(self) -> None:
+        self.given_up = 0
+
+    def failed(self) -> None:
+        self.given_up += 1
 
 
 def parse_retry_after(text: str | None, now: datetime) -> float | None:

@@ -285,6 +285,24 @@ async def test_progress_earns_a_blob_new_attempts(origin: FakeRegistry) -> None:
         assert len(await read(registry, blob_of(content))) == len(content)
 
 
+async def test_a_registry_that_stays_down_is_not_waited_for_image_after_image(origin: FakeRegistry) -> None:
+    """Three requests are given up with all their attempts, the next get one each; a success ends that."""
+    origin.push_image("a", "1")
+    origin.fault("GET", "/manifests/", *[Fault(status=503)] * 14)
+    origin.fault("GET", "/blobs/", Fault(status=503))
+    waits = Waits()
+    async with client(origin, waits=waits) as registry:
+        for _ in range(5):
+            with pytest.raises(Unavailable):
+                await registry.manifest("a", "1")
+        assert len(waits.seconds) == 9
+        await registry.manifest("a", "1")
+        await registry.holds_blob("a", next(iter(origin.blobs)))
+
+    assert len(waits.seconds) == 10
+    assert len(origin.asked("GET", "/manifests/")) == 3 * 4 + 2 + 1
+
+
 # --- redirects
 
 
