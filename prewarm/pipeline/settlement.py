@@ -73,7 +73,7 @@ class Settlement:
         waiting = pl.concat([self._waiting, self._going_on(fresh, front), fresh])
         self._remember(waiting)
         settled = settling.settle(waiting, self._counted, front, self.gap, self._unfinished(waiting, front))
-        found = [settled.final, *self._finished_pulls]
+        found = [settled.final, self._told_once(pl.concat(self._finished_pulls or [settled.final.clear()]))]
         if last:
             found.append(settling.provisional(settled.open))
         rows = self._without_duplicates(self._attributed(pl.concat(found)))
@@ -234,6 +234,31 @@ class Settlement:
         known = self._known_by_key(rows) | self._known_by_request(rows)
         self.duplicates += int((known & (rows["offset"] >= 0)).sum())
         return rows.filter(~known)
+
+    def _told_once(self, finished: pl.DataFrame) -> pl.DataFrame:
+        """Finished pulls without those of which a line before told, in whatever file, by their native ids.
+
+        No session joins them: lists that overlap, or were taken again, tell of a pull more than once.
+        """
+        key = pl.col("keys").list.first()
+        again = finished.select(key.is_not_null() & ~key.is_first_distinct()).to_series()
+        keyed = finished.filter(key.is_not_null())
+        if keyed.is_empty():
+            return finished
+        first, last = _as_time(keyed["timestamp"].min()), _as_time(keyed["timestamp"].max())
+        told = self.lake.read(
+            "pulls",
+            pl.col("date").is_between(first.date(), last.date()),
+            pl.col("timestamp").is_between(first, last),
+            pl.col("file").is_in(list(self._ids.values())),
+            ~self._own_provisional(),
+            pl.col("keys").list.len() > 0,
+            columns=["keys"],
+        )
+        if not told.is_empty():
+            again |= duplicates.by_key(finished, told)
+        self.duplicates += int(again.sum())
+        return finished.filter(~again)
 
     def _known_by_key(self, rows: pl.DataFrame) -> pl.Series:
         keyed = rows.filter(pl.col("keys").list.len() > 0)

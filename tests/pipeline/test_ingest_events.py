@@ -15,6 +15,7 @@ from prewarm.errors import UnreadableInput
 from prewarm.lake import Lake
 from prewarm.logs.files import Source
 from prewarm.pipeline.ingest import IngestResult, ingest
+from prewarm.pipeline.reading import Pace
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
 DIGEST = "sha256:" + "81" * 32
@@ -103,23 +104,39 @@ def test_what_was_there_already_is_kept_but_no_pull(tmp_path: Path) -> None:
     assert Lake.open(tmp_path / "lake").read("pulls").height == 2
 
 
-def test_overlapping_lists_of_events_count_once(tmp_path: Path) -> None:
-    """A cluster's events are taken every hour, each time with those of the last hour."""
-    events = [
+def events(numbers: range) -> list[dict[str, Any]]:
+    """Kubernetes events of one pull a minute."""
+    return [
         {
             "metadata": {"uid": f"u{number}"},
             "involvedObject": {"kind": "Pod"},
             "reason": "Pulled",
             "message": 'Successfully pulled image "nginx:1" in 1s',
             "source": {"host": "node-1"},
-            "lastTimestamp": f"2026-11-24T08:0{number}:00Z",
+            "lastTimestamp": f"2026-11-24T08:{number:02}:00Z",
             "count": 1,
         }
-        for number in range(6)
+        for number in numbers
     ]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_overlapping_lists_count_once(tmp_path: Path, at_once: bool) -> None:
+    """A cluster's events are taken again and again, each time with those of the last hour."""
     lists = [tmp_path / "first.json", tmp_path / "second.json"]
-    lists[0].write_text(json.dumps({"kind": "List", "items": events[:4]}, indent=2))
-    lists[1].write_text(json.dumps({"kind": "List", "items": events[2:]}, indent=2))
-    first, second = (read(tmp_path / "lake", path) for path in lists)
-    assert (first.pulls, first.duplicates) == (4, 0)
-    assert (second.pulls, second.duplicates) == (2, 2)
+    for path, numbers in zip(lists, (range(4), range(2, 6)), strict=True):
+        path.write_text(json.dumps({"kind": "List", "items": events(numbers)}, indent=2))
+    calls = [lists] if at_once else [[path] for path in lists]
+    told = [read(tmp_path / "lake", *paths) for paths in calls]
+    assert (sum(each.pulls for each in told), sum(each.duplicates for each in told)) == (6, 2)
+
+
+def test_a_file_that_tells_of_a_pull_again_counts_it_once(tmp_path: Path) -> None:
+    """However it is cut into chunks and commits, and when it grows."""
+    path, first, second = tmp_path / "events.ndjson", events(range(40)), events(range(20, 60))
+    ndjson(path, first + second)
+    source = [Source(paths=(str(path),))]
+    told = ingest(Lake.open(tmp_path / "lake"), source, pace=Pace(chunk=2_000, batch=10))
+    ndjson(path, first + second + events(range(30, 60)))
+    again = ingest(Lake.open(tmp_path / "lake"), source)
+    assert [(each.pulls, each.duplicates) for each in (told, again)] == [(60, 20), (0, 30)]
