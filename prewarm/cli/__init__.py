@@ -12,6 +12,7 @@ from prewarm.cli.demo import demo
 from prewarm.cli.forecast import forecast, rank
 from prewarm.cli.ingest import ingest, pulls
 from prewarm.cli.run import plan, run
+from prewarm.cli.scorecard import scorecard
 from prewarm.cli.serve import serve
 
 
@@ -32,5 +33,5 @@ def cli(context: click.Context, /, **given: object) -> None:
     context.default_map = dict.fromkeys(cli.commands, said)
 
 
-for verb in (ingest, pulls, forecast, rank, plan, run, caches, formats, models, serve, demo):
+for verb in (ingest, pulls, forecast, rank, scorecard, plan, run, caches, formats, models, serve, demo):
     cli.add_command(verb)

@@ -69,6 +69,17 @@ class Grid:
             self.observed[:hours],
         )
 
+    def of(self, rows: NDArray[np.int64]) -> Grid:
+        """This grid with some of its images, by row."""
+        return Grid(
+            self.site,
+            tuple(self.images[row] for row in rows),
+            self.repositories[rows],
+            self.start,
+            self.counts[rows],
+            self.observed,
+        )
+
 
 def complete_until(first: datetime, last: datetime, site: Site, at: datetime | None = None) -> datetime:
     """End of the last complete hour that `site` has logged before `at`, given what was known then.

@@ -18,7 +18,7 @@ Only the busiest images are averaged, so that the cost of a large site stays tha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,7 +80,7 @@ class Auto:
         """Everything that is learnt from `history`, with how far its tests were from what came."""
         profile = fit(Profile(self.prior), history)
         rows = _busiest(profile, self.most)
-        busy = _rows(history, rows)
+        busy = history if len(rows) == len(history.images) else history.of(rows)
         activity = _activity(profile)
         tests = list(_tests(self.prior, busy, activity))
         young = np.digitize(busy.hours - first_seen(busy.counts), AGES)
@@ -282,18 +282,6 @@ def _busiest(profile: Fitted, most: int) -> NDArray[np.int64]:
     )
     names = np.argsort(np.argsort(np.asarray(history.images)))
     return np.sort(np.lexsort((names, -busy))[:most])
-
-
-def _rows(history: Grid, rows: NDArray[np.int64]) -> Grid:
-    """The history of some of its images."""
-    if len(rows) == len(history.images):
-        return history
-    return replace(
-        history,
-        images=tuple(history.images[row] for row in rows),
-        repositories=history.repositories[rows],
-        counts=history.counts[rows],
-    )
 
 
 def _stretch(spans: tuple[tuple[int, int], ...], hour: int) -> int:

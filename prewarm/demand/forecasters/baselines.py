@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from prewarm.demand.series import Grid
 
 DAY, WEEK = 24, 168
+BASELINES = (
+    "last-24h",
+    "last-7d",
+    "cumulative",
+    "yesterday",
+    "seasonal-naive",
+    "hour-of-week",
+    "ewma",
+    "tsb",
+)
 
 
 @dataclass(frozen=True)
