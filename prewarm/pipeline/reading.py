@@ -20,7 +20,7 @@ from prewarm.logs.formats import Format, Hints, Parsed, Scanner, header_of, regi
 from prewarm.logs.settling import Front
 from prewarm.logs.streams import Chunk
 from prewarm.logs.wrappers import Chain
-from prewarm.references import DEFAULT_REGISTRY, Reference, rewrite
+from prewarm.references import Reference, rewrite
 
 NEWEST = 16
 """How many of the lines read last tell how far a file has come; one skewed stamp alone does not."""
@@ -199,17 +199,13 @@ def named(accesses: pl.DataFrame, source: Source) -> pl.DataFrame:
     """`accesses` with the registry that the source names, and its rewrites applied.
 
     The longest fitting prefix of `repository` is rewritten to a registry and path; other names belong
-    to the upstream that the request names (`?ns=`), else to `source.registry`, else to the logged host, else
-    to docker.io.
+    to the upstream that the request names (`?ns=`), else to `source.registry`, else to the logged host. Where
+    none is known it stays null: another line of the request may tell, else `pulls` takes docker.io.
     """
-    registry = (
-        pl.col("upstream").fill_null(source.registry)
-        if source.registry
-        else pl.col("registry").fill_null(DEFAULT_REGISTRY)
-    )
-    accesses = accesses.with_columns(
-        pl.when(pl.col("repository").is_not_null()).then(registry).otherwise("registry").alias("registry")
-    )
+    if source.registry:
+        upstream = pl.col("upstream").fill_null(source.registry)
+        of_images = pl.when(pl.col("repository").is_not_null()).then(upstream)
+        accesses = accesses.with_columns(registry=of_images.otherwise("registry"))
     if not source.rewrite:
         return accesses
     distinct = accesses["repository"].drop_nulls().unique().to_list()

@@ -205,6 +205,22 @@ def test_lines_of_one_request_meet_across_chunks(tmp_path: Path) -> None:
     assert pieces.accesses == at_once.accesses
 
 
+@pytest.mark.parametrize("pace", [PACE, Pace(chunk=1_500, batch=20)], ids=["one commit", "many"])
+def test_a_tag_that_only_the_access_line_tells_meets_its_layers(tmp_path: Path, pace: Pace) -> None:
+    """Distribution 3.0.0 logs no HEAD of a manifest itself; its access line names no registry."""
+    lines = (SAMPLES / "distribution-docker-logs.log").read_bytes().splitlines(keepends=True)
+    by_app = [
+        b for b in lines if not (b.startswith(b"time=") and b"method=HEAD" in b and b"/manifests/" in b)
+    ]
+    (tmp_path / "x.log").write_bytes(b"".join(by_app))
+    read(tmp_path / "whole", SAMPLES / "distribution-docker-logs.log")
+    read(tmp_path / "lake", tmp_path / "x.log", pace=pace)
+    columns = ["client", "registry", "repository", "tag", "digest", "kind", "blobs"]
+    whole, lake = (Lake.open(tmp_path / name).read("pulls", columns=columns) for name in ("whole", "lake"))
+    assert sorted(lake.rows(), key=repr) == sorted(whole.rows(), key=repr)
+    assert len(by_app) < len(lines)
+
+
 def test_two_sources_of_one_registry_count_once(tmp_path: Path) -> None:
     """The JSON and the text log of one registry carry the same request ids."""
     sample = SAMPLES / "distribution-json.log"
