@@ -1,11 +1,12 @@
-"""Finished pulls as CSV or NDJSON: the way in for what no other format reads.
+"""Finished pulls as CSV, NDJSON or Parquet: the way in for what no other format reads.
 
     timestamp,image[,client,site,bytes,seconds,kind,cache]
 
 One row is one pull. CSV has these columns in the order of its header line, or in this order when it
 has none, between commas, semicolons or tabs; a field may be quoted as RFC 4180 says, but holds no line
-break. NDJSON has them as keys. A header or a key may also name `user`, `agent` and `key`, the native id
-of the pull: two files that tell of one key tell of one pull. Other columns are passed over.
+break. NDJSON has them as keys, Parquet as columns (`logs.parquet`). Where columns are named, `user`,
+`agent` and `key` may be among them, the native id of the pull: two files that tell of one key tell of one
+pull. Other columns are passed over.
 
 `timestamp` is ISO 8601, a date alone (its midnight), or a number since 1970, whose magnitude tells
 seconds from milli-, micro- and nanoseconds.
@@ -35,8 +36,8 @@ class Events:
     """One row, one finished pull."""
 
     name = "events"
-    summary = "finished pulls as CSV or NDJSON: timestamp,image and client,site,bytes,seconds,kind,cache"
-    tells = frozenset({"tag", "digest", "bytes", "seconds", "client"})
+    summary = "finished pulls (CSV, NDJSON, Parquet): timestamp,image and client,site,bytes,seconds,kind,cache"
+    tells = frozenset({"tag", "digest", "bytes", "seconds", "client", "user", "agent", "host"})
     finished_pulls = True
     specificity = 0
 
