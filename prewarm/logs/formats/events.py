@@ -36,7 +36,7 @@ class Events:
     """One row, one finished pull."""
 
     name = "events"
-    summary = "finished pulls (CSV, NDJSON, Parquet): timestamp,image and client,site,bytes,seconds,kind,cache"
+    summary = "finished pulls (CSV, NDJSON, Parquet): timestamp,image and client,site,bytes,seconds,kind…"
     tells = frozenset({"tag", "digest", "bytes", "seconds", "client", "user", "agent", "host"})
     finished_pulls = True
     specificity = 0
