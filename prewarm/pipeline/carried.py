@@ -38,11 +38,12 @@ class Carried:
         """`resumed`: where reading begins, by identity, in the files that are read now, the newest last."""
         self._lake = lake
         snapshot = lake.snapshot("pulls")
-        rows = _counting(
-            lake.read("carried", pl.col("source") == source.name, pl.col("site") == source.site),
-            snapshot,
-            resumed,
+        own = pl.col("owner").is_in(list(resumed))  # also when it was read under another name
+        of_source = (pl.col("source") == source.name) & (pl.col("site") == source.site)
+        stored = lake.read("carried", own | of_source).with_columns(
+            source=pl.when(own).then(pl.lit(source.name)).otherwise("source")
         )
+        rows = _counting(stored, snapshot, resumed)
         self._committed = {owner: committed(snapshot, owner) for owner in [*resumed, *rows["owner"].unique()]}
         self.files, self.owners, self._others = _numbered(rows)
         self.held: dict[int, int] = {}

@@ -133,6 +133,17 @@ def test_another_log_of_the_source_leaves_open_sessions_alone(tmp_path: Path) ->
     assert len(content(tmp_path / "lake")) == len(others) + 2
 
 
+def test_a_log_may_be_read_on_under_another_name(pieces: list[bytes], whole: Path, tmp_path: Path) -> None:
+    """What was open belongs to the file, whatever its source is called today."""
+    for number, name in enumerate("abab", start=1):
+        (tmp_path / "x.log").write_bytes(b"".join(pieces[:number]))
+        read(tmp_path / "lake", tmp_path / "x.log", name=name)
+    lakes = [
+        Lake.open(lake).read("pulls").drop("source", "batch", "file") for lake in (tmp_path / "lake", whole)
+    ]
+    assert sorted(lakes[0].rows(), key=repr) == sorted(lakes[1].rows(), key=repr)
+
+
 def test_a_log_that_never_comes_back_is_settled(tmp_path: Path) -> None:
     """A day later its last pulls are final, and nothing of it is kept for the next read."""
     request = "GET /v2/acme/app/manifests/1"
