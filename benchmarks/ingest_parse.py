@@ -9,14 +9,16 @@ threads included. Compared are, from the bytes of the file:
 
 * `prewarm`: lines, fields, times, repository and reference of each request, as an access table;
 * `prewarm to pulls`: the same, then sessions and pulls;
-* `re`, `json`: a loop over the lines with one compiled expression, or `json.loads`, that keeps seven
-  fields of each as text;
+* `re`, `json`, `orjson`: a loop over the lines with one compiled expression, `json.loads` or
+  `orjson.loads` (where it is installed), that keeps seven fields of each as text;
 * `goaccess`: the C log analyser, which also aggregates what it reads.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import json
 import os
 import random
@@ -25,7 +27,7 @@ import resource
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,7 +35,8 @@ from pathlib import Path
 import polars as pl
 
 from prewarm.logs import pulls, streams
-from prewarm.logs.formats import Format, Hints, combined, distribution
+from prewarm.logs.formats import Format, Hints, Scanner, combined, distribution
+from prewarm.logs.streams import Chunk
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 AGENTS = (
@@ -132,8 +135,14 @@ def as_json(request: dict[str, object]) -> str:
 def parse(path: Path, driver: Format) -> pl.DataFrame:
     """All accesses of a file, chunk by chunk, as ingest reads them."""
     with closing(streams.chunks(str(path))) as chunks:  # type: ignore[type-var]
-        frames = [driver.parse(streams.lines(chunk)[0], Hints()).accesses for chunk in chunks]
-    return pl.concat(frames)
+        return pl.concat([_accesses(chunk, driver) for chunk in chunks])
+
+
+def _accesses(chunk: Chunk, driver: Format) -> pl.DataFrame:
+    """Scanned where the format can, as ingest does."""
+    scanned = driver.scan(chunk.data, chunk.offset) if isinstance(driver, Scanner) else None
+    parsed = scanned[0] if scanned else driver.parse(streams.lines(chunk)[0], Hints())
+    return parsed.accesses
 
 
 def to_pulls(path: Path, driver: Format) -> pl.DataFrame:
@@ -147,10 +156,12 @@ def loop_re(path: Path, expression: re.Pattern[str]) -> list[tuple[str, ...]]:
         return [match.groups() for line in file if (match := expression.match(line))]
 
 
-def loop_json(path: Path) -> list[tuple[object, ...]]:
+def loop_json(
+    path: Path, loads: Callable[[str], Mapping[str, object]] = json.loads
+) -> list[tuple[object, ...]]:
     """Seven fields of every line."""
     with path.open(encoding="utf-8") as file:
-        return [tuple(map(json.loads(line).get, JSON_KEYS)) for line in file]
+        return [tuple(map(loads(line).get, JSON_KEYS)) for line in file]
 
 
 def goaccess(path: Path) -> None:
@@ -195,6 +206,9 @@ def contenders(folder: Path, lines: int) -> dict[str, dict[str, Callable[[], obj
             "json": lambda: loop_json(ndjson),
         },
     }
+    if importlib.util.find_spec("orjson"):
+        loads = importlib.import_module("orjson").loads
+        peers["distribution json"]["orjson"] = lambda: loop_json(ndjson, loads)
     if shutil.which("goaccess"):
         peers["combined"]["goaccess"] = lambda: goaccess(access)
     return peers
