@@ -214,8 +214,8 @@ def _number_repeated(items: pl.DataFrame) -> pl.DataFrame:
     begins = manifest & ~manifest.shift(1, fill_value=False).over("group")
     return counted.with_columns(
         nth=pl.when(manifest).then(follows).otherwise(pl.coalesce("nth", other)),
-        manifest_at=pl.when(begins).then("timestamp").forward_fill().over("group"),
-        manifest_asked=pl.when(begins).then("asked").forward_fill().over("group"),
+        manifest_at=pl.when(begins).then("timestamp").forward_fill().backward_fill().over("group"),
+        manifest_asked=pl.when(begins).then("asked").forward_fill().backward_fill().over("group"),
     ).drop("item")
 
 

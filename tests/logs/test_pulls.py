@@ -143,6 +143,13 @@ def test_blobs_before_the_tag_join_the_first_tag() -> None:
     assert columns(found, "tag", "kind", "timestamp") == [("2.1", "layers", START + timedelta(seconds=1))]
 
 
+def test_layers_fetched_twice_before_the_tag_are_two_pulls_with_a_time() -> None:
+    """Stamps of whole seconds, or none in order, may put the manifest last."""
+    found = pull([blob("base", 0), blob("base", 0), ask("HEAD", "1", 0)])
+    assert columns(found, "tag", "kind") == [("1", "layers")] * 2
+    assert found[0]["timestamp"] == found[1]["timestamp"] is not None
+
+
 def test_a_session_by_digest_is_one_pull() -> None:
     """Index and platform manifest of a pull by digest are one pull of the index."""
     found = pull([ask("GET", digest("index"), 0), ask("GET", digest("platform"), 1), blob("app", 2)])
