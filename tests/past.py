@@ -16,12 +16,17 @@ HOURS = 14 * 24
 
 
 def lake_with(
-    folder: Path, *images: str, site: str = "default", clients: int = 2, agent: str = "docker/20.10"
+    folder: Path,
+    *images: str,
+    site: str = "default",
+    clients: int = 2,
+    agent: str = "docker/20.10",
+    now: datetime = NOW,
 ) -> Lake:
     """Each image was pulled every five hours by so many clients, a better one by one client more."""
     lake = Lake.open(folder / "lake")
     rows = [
-        _pull(image, NOW - timedelta(hours=hours), site, f"10.0.0.{client}", agent)
+        _pull(image, now - timedelta(hours=hours), site, f"10.0.0.{client}", agent)
         for place, image in enumerate(images)
         for hours in range(1, HOURS, 5)
         for client in range(clients + len(images) - 1 - place)

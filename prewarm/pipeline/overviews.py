@@ -104,7 +104,7 @@ class Overview:
     pulls: Mapping[str, int] = field(default_factory=dict)  # by site, of any kind
     done: Sequence[Done] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by site
 
     def chosen(self, site: str | None = None) -> list[View]:
         """The view of one site, or all of them. Raises UnknownName; NotEnoughHistory where there is none."""
@@ -147,7 +147,7 @@ class Overview:
             objective=objective,
             answers=(Answer(at.astimezone(UTC), rows),),
             cutoffs={view.site.name: view.grid.cutoff for view in asked},
-            warnings=self.warnings,
+            warnings=tuple(word for view in asked for word in self.warnings[view.site.name]),
         )
 
 
@@ -182,7 +182,7 @@ def overview(
         pulls=_pulls(lake),
         done=_done(lake),
         sizes=largest(each.history.sizes for each in found),
-        warnings=tuple(clock_warnings(found, sites, default)),
+        warnings={name: clock_warnings([view.outlook], sites, default) for name, view in views.items()},
     )
 
 

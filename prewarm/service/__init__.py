@@ -54,8 +54,9 @@ def _bound(service: ServiceSection) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, service.port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=WAITING)
     except OSError as refused:
+        why = (refused.strerror or str(refused)).partition(" (")[0]
         raise SettingsError(
-            f"service: {host}:{service.port} cannot be bound: {(refused.strerror or str(refused)).partition(' (')[0]}; "
+            f"service: {host}:{service.port} cannot be bound: {why}; "
             "expected an address of this machine and a free port, such as --host 127.0.0.1 --port 0"
         ) from None
 

@@ -61,6 +61,8 @@ def test_several_sites_are_together_or_one_by_one(tmp_path: Path) -> None:
 
     assert both == pytest.approx(sum(each))
     assert held.one("boise").site.name == "boise"
+    (word,) = held.rank(NOW, 1, "boise", "pulls", 5).warnings
+    assert "site 'boise' has no time zone" in word
     with pytest.raises(SettingsError, match=r"several \(berlin, boise\); pick one: site=berlin"):
         held.one()
     with pytest.raises(UnknownName, match="did you mean 'boise'"):

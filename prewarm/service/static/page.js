@@ -17,7 +17,8 @@ class Refused extends Error {
 async function read(path, query = {}) {
   const url = new URL(path, document.baseURI);
   url.search = new URLSearchParams(query);
-  const answer = await fetch(url, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const answer = await fetch(url, { headers, cache: "no-cache" }); // with the ETag: a look is a look
   const told = await answer.json();
   if (!answer.ok) throw new Refused(answer.status, told.detail);
   return told;
@@ -32,6 +33,8 @@ function element(name, text, kind) {
 
 // docker.io/library/nginx:1.25 is nginx:1.25 to everybody.
 const short = (image) => image.replace(/^docker\.io\/(library\/)?/, "");
+
+const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
 const clock = (zone, options) => new Intl.DateTimeFormat("en-GB", { timeZone: zone, ...options });
 const moment = (text, zone) =>
@@ -107,16 +110,18 @@ async function card(site) {
     return article;
   }
   facts.textContent =
-    `${site.pulls.toLocaleString("en")} pulls read, the last ${ago(site.last)}; ${site.images.toLocaleString("en")} images in demand. ` +
+    `${counted(site.pulls, "pull")} read, the last one ${ago(site.last)}; ${counted(site.images, "image")} in demand. ` +
     `Next peak ${moment(site.peak.time, site.timezone)}: ${site.peak.mean.toFixed(1)} pulls.`;
   const [ranked, week] = await Promise.all([
     read("v1/rankings", { site: site.site, hours: picked.value, limit: TOP }),
     read("v1/rhythm", { site: site.site }),
   ]);
   article.querySelector("tbody").append(...rows(ranked.ranking));
-  article.querySelector(".note").textContent =
-    `${Math.min(TOP, ranked.total)} of ${ranked.total.toLocaleString("en")}, by model ${ranked.model}, known until ` +
-    `${moment(site.cutoff, site.timezone)}.` + ranked.warnings.map((text) => ` ${text}.`).join("");
+  const note = article.querySelector(".note");
+  note.textContent =
+    `${Math.min(TOP, ranked.total)} of ${counted(ranked.total, "image")}, by model ${ranked.model}, known until ` +
+    `${moment(site.cutoff, site.timezone)}.`;
+  note.after(...ranked.warnings.map((text) => element("p", text, "warning")));
   const most = heat(article.querySelector(".rhythm table"), week);
   scale(article.querySelector(".scale"), most, week.timezone);
   return article;
@@ -136,7 +141,7 @@ async function look() {
     const told = await read("v1/sites");
     const cards = await Promise.all(told.sites.map(card));
     place.replaceChildren(...cards);
-    status_.textContent = `${told.total} ${told.total === 1 ? "site" : "sites"}, forecast made ${ago(told.at)}`;
+    status_.textContent = `${counted(told.total, "site")}, forecast made ${ago(told.at)}`;
     status_.className = "";
     login.hidden = true;
   } catch (refused) {
