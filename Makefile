@@ -42,10 +42,10 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 docs-check: $(READY)
-	$(BIN)/cog --check docs/cli.md docs/configuration.md docs/architecture.md
+	$(BIN)/cog --check docs/cli.md docs/api.md docs/configuration.md docs/architecture.md
 
 docs: $(READY)  ## write the generated parts of the docs again
-	$(BIN)/cog -r docs/cli.md docs/configuration.md docs/architecture.md
+	$(BIN)/cog -r docs/cli.md docs/api.md docs/configuration.md docs/architecture.md
 
 e2e: $(READY)  ## proofs on real servers (PREWARM_REQUIRE=docker-registry,... makes a missing one fail)
 	$(BIN)/pytest -q -m e2e tests/e2e
