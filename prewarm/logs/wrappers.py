@@ -33,6 +33,9 @@ from prewarm.logs.formats import (
 DEEPEST = 5
 """How many wrappers may stand around each other."""
 
+MOST_DOUBTFUL = 2
+"""How many of these may be of a kind that could be part of a line."""
+
 LOOK_BACK = 256
 """Lines at the end of a chunk among which the beginning of a cut record is looked for."""
 
@@ -65,20 +68,29 @@ def detect(lines: pl.Series, hints: Hints, formats: list[Format]) -> tuple[Forma
     and UnreadableInput for lines of a known family that cannot be used.
     """
     sample = pl.DataFrame({"line": sample_of(lines)}).with_row_index("offset")
-    tried: list[tuple[Fit, Chain, pl.Series]] = []
-    chain: Chain = ()
-    while True:
-        wrapper = _around(sample["line"]) if len(chain) < DEEPEST else None
-        if wrapper is None or not wrapper.certain:
-            inner = sample_of(sample["line"])
-            tried.append((fitting(inner, usable(formats, _stamped(sample))), chain, inner))
-            if wrapper is None or tried[-1][0].share >= CLEARLY:
-                break
-        sample, chain = wrapper.peel(sample, hints), (*chain, wrapper.name)
-    fit, chain, inner = max(tried, key=lambda each: each[0].share)
+    fit, chain, inner = _best(sample, (), hints, formats)
     if fit.share < ENOUGH:
         raise unusable(inner, fit, formats)
     return fit.format, chain
+
+
+def _best(
+    sample: pl.DataFrame, chain: Chain, hints: Hints, formats: list[Format]
+) -> tuple[Fit, Chain, pl.Series]:
+    """What fits best, under which wrappers, and the lines inside: tried where something is in doubt."""
+    while (wrapper := _around(sample["line"])) and wrapper.certain and len(chain) < DEEPEST:
+        sample, chain = wrapper.peel(sample, hints), (*chain, wrapper.name)
+    inner = sample_of(sample["line"])
+    found = (fitting(inner, usable(formats, _stamped(sample))), chain, inner)
+    doubtful = [name for name in chain if not WRAPPERS[name].certain]
+    if found[0].share >= CLEARLY or len(chain) >= DEEPEST or len(doubtful) >= MOST_DOUBTFUL:
+        return found
+    others = [
+        _best(each.peel(sample, hints), (*chain, each.name), hints, formats)
+        for each in WRAPPERS.values()
+        if not each.certain and share(each.fits(sample["line"])) >= CLEARLY
+    ]
+    return max([found, *others], key=lambda each: each[0].share)
 
 
 def certain(lines: pl.Series, hints: Hints) -> Chain:
@@ -268,9 +280,10 @@ _FULL = (
 )
 _UNIX = r"\d{9,10}\.\d{1,6}"
 _STAMP = rf"(?:(?P<bsd>{_BSD})|(?P<iso>{_ISO})|{_FULL}|(?P<unix>{_UNIX}))"
-_TAG = r"[^\s\[\]]+(?:\[[^\]\s]*\])?"
+_TAG = r"[^\s\[\]{}\"]+(?:\[[^\]\s]*\])?"
+_HOST = r"[^\s{}\"]*[^\s:{}\"]"
 _STRUCTURED = r'(?:-|(?:\[(?:[^"\]]|"(?:[^"\\]|\\.)*")*\])+)'
-_SYSLOG = rf"^(?:<\d{{1,3}}>)?{_STAMP} (?:\S*[^\s:] )?{_TAG}:(?: (?P<text>.*))?$"
+_SYSLOG = rf"^(?:<\d{{1,3}}>)?{_STAMP} (?:{_HOST} )?{_TAG}:(?: (?P<text>.*))?$"
 _SYSLOG_5424 = rf"^<\d{{1,3}}>\d (?P<iso>{_ISO}|-) \S+ \S+ \S+ \S+ {_STRUCTURED} ?(?P<text>.*)$"
 _REPEATED = r"^message repeated (?P<times>\d{1,9}) times: \[ ?(?P<text>.*)\]$"
 _MOST_REPEATED = 100_000
@@ -326,19 +339,25 @@ def _peel_svlogd(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
     return _peeled(lines, text, found.select(stamps.local(stamp, "UTC")).to_series())
 
 
-_PREFIX = (  # compose and swarm; kubectl logs --prefix; stern; --timestamps of docker and kubectl; logcli
-    r"^(?:(?:\x1b\[[0-9;]*m)*[A-Za-z0-9][A-Za-z0-9_.@-]*\s*\|(?:\x1b\[[0-9;]*m)* ?(?:\x1b\[[0-9;]*m)*"
+_NAME = (  # compose and swarm; kubectl logs --prefix; stern
+    r"(?:(?:\x1b\[[0-9;]*m)*[A-Za-z0-9][A-Za-z0-9_.@-]*\s*\|(?:\x1b\[[0-9;]*m)* ?(?:\x1b\[[0-9;]*m)*"
     r"|\[pod/[^\]\s]+\] "
-    r"|(?:[a-z0-9][a-z0-9-]* )?[a-z0-9][a-z0-9.-]*-[a-z0-9]+ [a-z0-9][a-z0-9-]* (?:› )?"
-    rf"|(?:{_ISO}) (?:\{{[^}}]*\}} )?)(?:(?:{_ISO}) )?"
+    r"|(?:[a-z0-9][a-z0-9-]* )?[a-z0-9][a-z0-9.-]*-[a-z0-9]+ [a-z0-9][a-z0-9-]* (?:› )?)"
 )
+_LABELS = r'\{[A-Za-z_]\w*="[^"]*"(?:, ?[A-Za-z_]\w*="[^"]*")*\} '  # logcli
+_PREFIX = rf"^(?:{_NAME}(?:{_ISO} )?|{_ISO} (?:{_LABELS})?)"
 
 
-def _peel_prefix(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
-    prefix = lines["line"].str.extract(f"({_PREFIX})", 1).fill_null("")
-    text = lines["line"].str.slice(prefix.str.len_chars())
-    stamp = prefix.str.extract(rf"({_ISO}) (?:\{{.*)?$", 1)
-    return _peeled(lines, text, pl.select(stamps.rfc3339(pl.lit(stamp))).to_series())
+def _prefix(name: str, pattern: str) -> Wrapper:
+    """A name, or a time of --timestamps, or both: the line follows."""
+
+    def peel(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
+        before = lines["line"].str.extract(f"({pattern})", 1).fill_null("")
+        text = lines["line"].str.slice(before.str.len_chars())
+        stamp = before.str.extract(rf"({_ISO}) (?:\{{.*)?$", 1)
+        return _peeled(lines, text, pl.select(stamps.rfc3339(pl.lit(stamp))).to_series())
+
+    return Wrapper(name, _begins(pattern), peel, certain=False)
 
 
 def _begins(pattern: str) -> Callable[[pl.Series], pl.Series]:
@@ -383,6 +402,7 @@ WRAPPERS: dict[str, Wrapper] = {
             _peel_syslog,
         ),
         Wrapper("svlogd", _begins(_SVLOGD), _peel_svlogd),
-        Wrapper("prefix", _begins(_PREFIX), _peel_prefix, certain=False),
+        _prefix("prefix", _PREFIX),
+        _prefix("name", rf"^{_NAME}"),  # where the line itself begins with a time
     )
 }

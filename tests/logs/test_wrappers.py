@@ -178,6 +178,34 @@ def test_prefixes_of_compose_swarm_kubectl_and_stern(prefix: str) -> None:
     assert row["stamp"] == (WHEN if AT in prefix else None)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-11-24T01:58:43.094329905Z image pull nginx:1.25 (name=nginx)",
+        '{"time":"2026-11-24T08:15:02Z","msg":"x","http.request.id":"1","go.version":"go1.27"}',
+        '{"id":12,"op_time":"2026-11-24T09:15:02.311Z","operation":"pull","resource":"a/b:1","x":"of: y"}',
+        '10.20.1.17 - k8s [24/Nov/2026:09:15:02 +0000] "GET /v2/ HTTP/1.1" 200 - 0 12 "cri/1" [qtp1-925]',
+        f"<30>Nov 24 09:15:02 proxy[1]: {INNER}",
+    ],
+)
+def test_what_a_line_begins_with_is_no_wrapper(line: str) -> None:
+    """Times and names of the line's own stay with it, whatever is put before it."""
+    bare, own = detected(line)
+    assert own in ((), ("syslog",))
+    for prefix in ("registry-1  | ", "[pod/registry-0/registry] ", "registry-0 registry ", f"{AT} "):
+        format, chain = detected(prefix + line)
+        assert format == bare
+        assert chain[0] in ("prefix", "name")
+        assert chain[1:] == own
+    for wrap in (WRAPPED["fluentbit"], WRAPPED["json"], WRAPPED["docker-json-file"]):
+        record = {key: line if value.strip() == INNER else value for key, value in _texts(wrap).items()}
+        assert detected(json.dumps(record))[0] == bare
+
+
+def _texts(record: str) -> dict[str, str]:
+    return {key: str(value) for key, value in json.loads(record).items()}
+
+
 def test_wrappers_around_wrappers() -> None:
     """From the outside in; the innermost time is the one that counts."""
     syslog = f"<30>Nov 24 09:15:02 proxy[1]: {INNER}"

@@ -35,6 +35,7 @@ _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _TOKEN = (  # a field of ours, or a quoted text of another: what is quoted cannot pass for a field
     rf'(?:^| )(?:{"|".join(_FIELDS).replace(".", "[.]")})=(?:{_QUOTED}|[^" ]*)|{_QUOTED}'
 )
+_KEYS = [before + mark for before in ('{"', ',"', ', "') for mark in _MARKS]  # of the line, not inside a text
 _TEXT = r"^[A-Za-z@][A-Za-z0-9_.@-]*="
 _TERMINAL = r"^(?:\x1b\[[0-9;]*m)?(?:TRAC|DEBU|INFO|WARN|ERRO|FATA|PANI)(?:\x1b\[[0-9;]*m)?\[[0-9]+\] "
 
@@ -51,11 +52,11 @@ class Distribution:
         """The share of application and access lines; 0 when no application line is among them."""
         rows = clean(pl.DataFrame({"offset": range(len(lines)), "line": lines}))
         line = rows["line"]
-        logrus = line.str.starts_with("{") | line.str.contains(_TEXT)
-        ours = logrus & line.str.contains_any(_MARKS)
+        is_json, is_text = line.str.starts_with("{"), line.str.contains(_TEXT)
+        ours = (is_text & line.str.contains_any(_MARKS)) | (is_json & line.str.contains_any(_KEYS))
         if not ours.any():
             return 0.0
-        access = combined.read(rows.filter(~logrus))["malformed"].is_null().sum()
+        access = combined.read(rows.filter(~is_json & ~is_text))["malformed"].is_null().sum()
         return (int(ours.sum()) + int(access)) / rows.height
 
     def refuse(self, lines: pl.Series) -> str | None:

@@ -21,7 +21,7 @@ def quoted(name: str) -> str:
     return rf'"(?P<{name}>(?:[^"\\]|\\.)*)"'
 
 
-_CLF = rf"^(?P<peer>\S+) \S+ (?P<user>.*?) \[(?P<time>[^\]]+)\] {quoted('request')} (?P<status>[0-9]{{3}})"
+_CLF = rf"^(?P<peer>\S+) - (?P<user>.*?) \[(?P<time>[^\]]+)\] {quoted('request')} (?P<status>[0-9]{{3}})"
 _NUMBER = r"(?:-?[0-9]+|-)"
 
 
@@ -143,8 +143,8 @@ _NEXUS = (
     r"(?: \[(?P<thread>[^\]]*)\])?$"
 )
 _NEXUS_OUTBOUND = (
-    rf"^\[(?P<time>[^\]]+)\] (?P<user>.*?) {quoted('request')} (?P<status>[0-9]{{3}}) (?:{_NUMBER} )?"
-    rf"(?P<bytes>{_NUMBER}) (?P<took>[0-9]+) {quoted('agent')} \[(?P<outbound>[^\]]*)\]$"
+    rf"^\[(?P<time>[0-9]{{2}}/[^\]]+)\] (?P<user>.*?) {quoted('request')} (?P<status>[0-9]{{3}}) "
+    rf"(?:{_NUMBER} )?(?P<bytes>{_NUMBER}) (?P<took>[0-9]+) {quoted('agent')} \[(?P<outbound>[^\]]*)\]$"
 )
 
 
