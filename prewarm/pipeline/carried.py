@@ -50,9 +50,6 @@ class Carried:
         self._stored: set[int] = set()
         self._own = list(resumed)
 
-    def __bool__(self) -> bool:
-        return bool(self.files)
-
     def own(self) -> pl.DataFrame:
         """The rows of the files that are read now; to be called first."""
         return self._take(self._own)

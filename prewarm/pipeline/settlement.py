@@ -43,7 +43,7 @@ class Settlement:
         self._read: list[pl.DataFrame] = []
         self._finished_pulls: list[pl.DataFrame] = []
         self._counted = pl.DataFrame(schema=settling.COUNTED)
-        self._remembered = not (any(self._committed.values()) or self._carried)
+        self._remembered = not any(self._committed.values())
         self._replaced: list[int] = []
         snapshot = lake.snapshot("pulls")
         self._families = duplicates.read_before(
@@ -198,7 +198,7 @@ class Settlement:
         return _provisional([*self._ids.values(), *self._carried.held])
 
     def _remember(self, waiting: pl.DataFrame) -> None:
-        """Before the first lines that were read before are settled: which sessions they were counted in."""
+        """Before lines of files that were read before are settled: which sessions they were counted in."""
         if self._remembered or waiting.is_empty():
             return
         self._remembered = True
@@ -206,12 +206,11 @@ class Settlement:
         final = self.lake.read(
             "pulls",
             pl.col("date") >= (since - settling.LONGEST - timedelta(days=1)).date(),
-            pl.col("source") == self.source.name,
-            pl.col("site") == self.source.site,
+            pl.col("file").is_in(list(self._ids.values())),
             pl.col("until") >= since,
             ~self._own_provisional(),
         )
-        self._counted = settling.counted_by(final)
+        self._counted = settling.counted_by(final.with_columns(source=pl.lit(self.source.name)))
 
     def _attributed(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Digests become tags, as far as earlier pulls tell; those of this batch and of the lake."""

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -131,6 +132,18 @@ def test_another_log_of_the_source_leaves_open_sessions_alone(tmp_path: Path) ->
     others = [row for row in content(tmp_path / "lake") if "10.7.7.7" not in row]
     assert others == content(tmp_path / "plain")
     assert len(content(tmp_path / "lake")) == len(others) + 2
+
+
+def test_front_ends_that_are_read_one_after_the_other_are_two(tmp_path: Path) -> None:
+    """Equal lines of another file are other requests, not lines read again."""
+    log, lake = logmaker.log(1), tmp_path / "lake"
+    (tmp_path / "a.log").write_bytes(log)
+    (tmp_path / "b.log").write_bytes(b"another front end\n" + log)
+    early = pl.col("timestamp") < logmaker.BEGIN + timedelta(hours=2)
+    read(lake, tmp_path / "a.log")
+    once = Lake.open(lake).read("pulls", early).height
+    read(lake, tmp_path / "b.log")
+    assert Lake.open(lake).read("pulls", early).height == 2 * once > 50
 
 
 def test_a_log_may_be_read_on_under_another_name(pieces: list[bytes], whole: Path, tmp_path: Path) -> None:
