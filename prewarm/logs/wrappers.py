@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -21,6 +21,7 @@ from prewarm.logs.formats import (
     Fit,
     Format,
     Hints,
+    Parsed,
     fitting,
     ndjson,
     sample_of,
@@ -140,6 +141,23 @@ def inside(lines: pl.DataFrame, chain: Chain, hints: Hints, format: Format) -> p
     """What `format` is to parse: `lines` peeled, with `stamp` for a format whose lines have no time."""
     peeled = peel(lines, chain, hints)
     return peeled if getattr(format, "needs_stamp", False) else peeled.select("offset", "line")
+
+
+def keyed(parsed: Parsed, lines: pl.DataFrame, chain: Chain) -> Parsed:
+    """`parsed`, with journald's id of the entry as the key of accesses that have none of their own.
+
+    `lines` are those of the file. Two exports of one journal that overlap then tell of it once.
+    """
+    if not chain or chain[0] != "journald" or parsed.accesses["key"].null_count() == 0:
+        return parsed
+    cursor = ndjson.decode(lines["line"], ["__CURSOR"])["__CURSOR"].str.extract(_CURSOR, 1)
+    ids = lines.select("offset", cursor.alias("_key")).unique("offset")
+    known = parsed.accesses.join(ids, on="offset", how="left", maintain_order="left")
+    keys = known.with_columns(pl.coalesce("key", "_key").alias("key"))
+    return replace(parsed, accesses=keys.select(parsed.accesses.columns))
+
+
+_CURSOR = r"^(s=[0-9a-f]+;i=[0-9a-f]+);"  # file and number of the entry; the rest is where and when
 
 
 def unfinished(data: bytes, chain: Chain) -> int:

@@ -182,7 +182,8 @@ def _parsed(unit: Unit) -> tuple[Parsed, int, int]:
             return *scanned, unit.chunk.dropped
     frame, too_long = streams.lines(unit.chunk)
     inner = wrappers.inside(frame, log.wrappers, log.hints, log.format)
-    return log.format.parse(inner, log.hints), len(frame), too_long
+    parsed = wrappers.keyed(log.format.parse(inner, log.hints), frame, log.wrappers)
+    return parsed, len(frame), too_long
 
 
 def _placed(frame: pl.DataFrame, source: Source, base: int) -> pl.DataFrame:

@@ -125,3 +125,26 @@ def test_a_json_log_under_keys_of_its_own(tmp_path: Path) -> None:
     result = ingest(Lake.open(tmp_path / "lake"), [source])
     assert [(report.wrapper, report.accesses) for report in result.files] == [("cri", 1)]
     assert Lake.open(tmp_path / "lake").read("pulls")["tag"].to_list() == ["2.1"]
+
+
+def test_exports_of_one_journal_may_overlap(tmp_path: Path) -> None:
+    """Each entry has an id, so that what both tell counts once, though the lines inside have none."""
+    request = (
+        '10.0.0.{} - - [24/Nov/2026:08:{:02}:02 +0000] "GET /v2/a/b/manifests/2.1 HTTP/1.1" 200 9 "" "a/1"'
+    )
+    entries = [
+        json.dumps(
+            {
+                "__CURSOR": f"s=2e1c;i={number:x};b=fedc;m=4b3c;t=660f;x=3f4c",
+                "__REALTIME_TIMESTAMP": "1795511702311204",
+                "MESSAGE": request.format(number, number),
+            }
+        )
+        for number in range(1, 41)
+    ]
+    for name, part in (("monday", entries[:30]), ("tuesday", entries[10:])):
+        (tmp_path / f"{name}.json").write_text("".join(f"{entry}\n" for entry in part))
+        result = ingest(Lake.open(tmp_path / "lake"), [Source(paths=(str(tmp_path / f"{name}.json"),))])
+        assert [report.wrapper for report in result.files] == ["journald"]
+    clients = Lake.open(tmp_path / "lake").read("pulls")["client"]
+    assert sorted(clients) == sorted(f"10.0.0.{number}" for number in range(1, 41))
