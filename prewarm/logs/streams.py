@@ -156,6 +156,8 @@ def _split(data: bytes) -> pl.DataFrame:
     if not data:
         return pl.DataFrame(schema={"offset": pl.Int64, "line": pl.String})
     data = data.removesuffix(b"\n")
+    if (plain := _plain(data)) is not None:
+        return plain
     try:
         line = pl.Series("line", [data.decode()]).str.split("\n").explode()
         size = line.str.len_bytes()
@@ -169,6 +171,26 @@ def _split(data: bytes) -> pl.DataFrame:
     if data.startswith(codecs.BOM_UTF8):
         line = line.str.strip_prefix("\ufeff")
     return pl.DataFrame({"offset": offset, "line": line})
+
+
+def _plain(data: bytes) -> pl.DataFrame | None:
+    """Lines as a CSV of one column has them, the quick way; None where CSV and lines differ."""
+    try:
+        line = pl.read_csv(
+            data,
+            has_header=False,
+            separator="\x1f",  # what stands after one is lost, and missing in the sum below
+            quote_char=None,
+            schema={"line": pl.String},
+            empty_string_is_null=False,
+            truncate_ragged_lines=True,
+        ).to_series()
+    except pl.exceptions.PolarsError:  # no UTF-8, nothing to read
+        return None
+    ends = (line.str.len_bytes().cast(pl.Int64) + 1).cum_sum()
+    if line.is_empty() or ends[-1] != len(data) + 1 or b"\r" in data:
+        return None
+    return pl.DataFrame({"offset": ends.shift(1, fill_value=0), "line": line})
 
 
 class _Cutter:

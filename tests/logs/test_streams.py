@@ -126,6 +126,14 @@ def test_line_offsets_point_at_their_lines(raw: list[bytes]) -> None:
         assert data[offset - 1000 :].startswith(line + b"\n")
 
 
+@given(st.lists(st.text(st.sampled_from("a é\t\"'\\\x1f\0#,\u2028\ufeff"), max_size=5), min_size=1))
+def test_whatever_text_lines_hold_they_are_cut_at_newlines_alone(texts: list[str]) -> None:
+    """Quotes, separators and comments of a CSV mean nothing."""
+    data = "\n".join(["x", *texts, "y"]).encode()
+    frame, _ = streams.lines(Chunk(0, data, len(data), 0))
+    assert frame["line"].to_list() == ["x", *texts, "y"]
+
+
 def test_text_is_made_valid() -> None:
     """A byte order mark and carriage returns go, bytes that are no UTF-8 become U+FFFD."""
     assert texts(Chunk(0, "\ufeffé\r\nb\n".encode(), 0, 0)) == ["é", "b"]

@@ -12,29 +12,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, Parsed, clean, combined, fields, ndjson, requests, share, sort_out
+from prewarm.logs.formats import Hints, Parsed, clean, combined, fields, logrus, requests, share, sort_out
 
-_FIELDS = {
-    "time": "time",
-    "msg": "message",
-    "http.request.id": "key",
-    "http.request.method": "method",
-    "http.request.host": "host",
-    "http.request.uri": "uri",
-    "http.request.remoteaddr": "peer",
-    "http.request.useragent": "agent",
-    "http.response.status": "status",
-    "http.response.written": "bytes",
-    "http.response.duration": "took",
-    "http.response.contenttype": "media_type",
-    "auth.user.name": "user",
-}
-_LOGSTASH = {"@timestamp": "time", "message": "message"}  # what release 2.x calls them
 _MARKS = ["http.request.", "go.version", "instance.id"]  # what logrus lines of other programs lack
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
-_TOKEN = (  # a field of ours, or a quoted text of another: what is quoted cannot pass for a field
-    rf'(?:^| )(?:{"|".join(_FIELDS).replace(".", "[.]")})=(?:{_QUOTED}|[^" ]*)|{_QUOTED}'
-)
 _KEYS = [before + mark for before in ('{"', ',"', ', "') for mark in _MARKS]  # of the line, not inside a text
 _TEXT = r"^[A-Za-z@][A-Za-z0-9_.@-]*="
 _TERMINAL = r"^(?:\x1b\[[0-9;]*m)?(?:TRAC|DEBU|INFO|WARN|ERRO|FATA|PANI)(?:\x1b\[[0-9;]*m)?\[[0-9]+\] "
@@ -88,11 +68,11 @@ class Distribution:
 
 
 def _read_text(rows: pl.DataFrame) -> pl.DataFrame:
-    return _read_app(_from_text(rows))
+    return _read_app(rows.hstack(logrus.from_text(rows["line"])))
 
 
 def _read_json(rows: pl.DataFrame) -> pl.DataFrame:
-    return _read_app(_from_json(rows))
+    return _read_app(rows.hstack(logrus.from_json(rows["line"])))
 
 
 def _read_app(rows: pl.DataFrame) -> pl.DataFrame:
@@ -144,35 +124,6 @@ def _malformed() -> pl.Expr:
         .then(pl.lit("no application line: time and msg are missing"))
         .when(pl.col("timestamp").is_null())
         .then(pl.lit("a time that is not RFC 3339"))
-    )
-
-
-def _from_text(rows: pl.DataFrame) -> pl.DataFrame:
-    """Columns of text from `key=value` lines; of a repeated key the first counts."""
-    tokens = (
-        pl.DataFrame({"row": pl.int_range(rows.height, dtype=pl.UInt32, eager=True)})
-        .with_columns(rows["line"].str.extract_all(_TOKEN).alias("token"))
-        .explode("token")
-        .select("row", pl.col("token").str.strip_chars_start(" ").str.splitn("=", 2).struct.unnest())
-        .filter(pl.col("field_0").is_in(list(_FIELDS)))
-    )
-    wide = tokens.pivot(
-        "field_0", on_columns=list(_FIELDS), index="row", values="field_1", aggregate_function="first"
-    )
-    every = pl.DataFrame({"row": pl.int_range(rows.height, dtype=pl.UInt32, eager=True)})
-    values = every.join(wide, on="row", how="left", maintain_order="left").drop("row").rename(_FIELDS)
-    bare = values.select(pl.all().str.strip_prefix('"').str.strip_suffix('"'))
-    return rows.hstack([fields.unescape(column) for column in bare])
-
-
-def _from_json(rows: pl.DataFrame) -> pl.DataFrame:
-    """Columns of text from JSON lines; a line that is no object gets nulls."""
-    decoded = ndjson.decode(rows["line"], [*_FIELDS, *_LOGSTASH])
-    return rows.hstack(
-        decoded.select(
-            pl.coalesce(field, *(old for old, new in _LOGSTASH.items() if new == name)).alias(name)
-            for field, name in _FIELDS.items()
-        )
     )
 
 
