@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -51,11 +52,11 @@ def follow(
     with ExitStack() as stack:
         watches = [stack.enter_context(closing(_Watch(source))) for source in sources]
         told: list[str] = []
+        done: dict[str, _State] = {}
+        read = partial(ingest, lake, gap=gap, progress=progress, pace=pace, stopping=stopping)
         tidied = _version(lake)
         while True:
-            result = _look(
-                watches, partial(ingest, lake, gap=gap, progress=progress, pace=pace, stopping=stopping)
-            )
+            result = _look(watches, read, done)
             warnings, result.warnings = result.warnings, [w for w in result.warnings if w not in told]
             told = warnings
             if result.lines or result.warnings:
@@ -66,17 +67,50 @@ def follow(
                 return
 
 
-def _look(watches: list[_Watch], read: Callable[[list[Source]], IngestResult]) -> IngestResult:
+def _look(watches: list[_Watch], read: Callable[..., IngestResult], done: dict[str, _State]) -> IngestResult:
+    """Read what has changed since it was `done`."""
     missing: list[str] = []
     present = [source for watch in watches if (source := watch.look(missing.append)).paths]
+    now: dict[str, _State] = {}
+
+    def unchanged(path: str) -> bool:
+        state = _state(path)
+        if state is not None:
+            now[path] = state
+        return state is not None and done.get(path) == state
+
     result = IngestResult()
     if present:
         try:
-            result = read(present)
+            result = read(present, unchanged=unchanged)
         except UnreadableInput as passing:  # a log that is being rotated may be empty for a moment
             missing.append(str(passing))
+    for path in done.keys() - now.keys():
+        del done[path]
+    done |= {path: now[path] for path in _read_in(result, now)}
     result.warnings += missing
     return result
+
+
+def _read_in(result: IngestResult, paths: Iterable[str]) -> list[str]:
+    """Those of `paths` that were read, as themselves or as the members of an archive."""
+    read = {report.path for report in result.files}
+    return [path for path in paths if path in read or any(each.startswith(f"{path}/") for each in read)]
+
+
+_State = tuple[int, int, int, int]
+"""Which file stands at a path, its size and when it was written."""
+
+
+def _state(path: str) -> _State | None:
+    """None for what cannot be told by its state: standard input, a pipe, what is gone."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _version(lake: Lake) -> int:

@@ -46,7 +46,8 @@ class IngestResult:
     """What one call of `ingest` did.
 
     `accesses` counts requests after merging their lines, before anything is set aside; 0 for sources
-    of finished pulls. `pulls` is how many the lake holds more than before. `duplicates` are pulls
+    of finished pulls. `pulls` is how many the lake holds more than before, uses of what was there
+    already not counted. `duplicates` are pulls
     left out because another source had told of them (equal native ids).
     """
 
@@ -83,20 +84,23 @@ def ingest(
     executor: Executor | None = None,
     pace: Pace = PACE,
     stopping: Callable[[], bool] = lambda: False,
+    unchanged: Callable[[str], bool] = lambda path: False,
 ) -> IngestResult:
     """Read what is new in `sources` into `lake`.
 
     Sessions end after an idle `gap`. `progress` is told the bytes read and, where it is known, their
     total. `executor` runs the parsing; None takes a thread a core. When `stopping` answers True,
-    reading ends early, with all that was read committed. Raises
-    UnreadableInput or UnknownFormat before anything is written when an input named by its path, or
-    every input, cannot be read; others are skipped with a warning. Raises LakeError when another
+    reading ends early, with all that was read committed. Files for which `unchanged` answers True
+    are not looked at.
+
+    Raises UnreadableInput or UnknownFormat before anything is written when an input named by its path,
+    or every input, cannot be read; others are skipped with a warning. Raises LakeError when another
     process reads the same file.
     """
     began = time.perf_counter()
     result = IngestResult()
     with ExitStack() as stack:
-        opened = _open_sources(sources, result, stack)
+        opened = _open_sources(sources, result, stack, unchanged)
         logs = [log for _, found in opened for log in found]
         bar = _Bar(progress, logs)
         executor = executor or stack.enter_context(compute.threads())
@@ -110,7 +114,7 @@ def ingest(
 
 
 def _open_sources(
-    sources: Sequence[Source], result: IngestResult, stack: ExitStack
+    sources: Sequence[Source], result: IngestResult, stack: ExitStack, unchanged: Callable[[str], bool]
 ) -> list[tuple[Source, list[Log]]]:
     """Every file of every source, looked at once; one bad source among several is a warning."""
     opened = []
@@ -118,7 +122,7 @@ def _open_sources(
     for source in sources:
         check_rewrites(source)
         try:
-            opened.append((source, _open_files(source, result, stack)))
+            opened.append((source, _open_files(source, result, stack, unchanged)))
         except UnreadableInput as error:
             failures.append(error)
     if failures and not opened:
@@ -127,12 +131,15 @@ def _open_sources(
     return opened
 
 
-def _open_files(source: Source, result: IngestResult, stack: ExitStack) -> list[Log]:
+def _open_files(
+    source: Source, result: IngestResult, stack: ExitStack, unchanged: Callable[[str], bool]
+) -> list[Log]:
     opened: dict[str, Log] = {}
     failures: list[UnreadableInput] = []
     likely: Log | None = None
     for pattern in source.paths:
-        for shown, path in _expanded(pattern, stack, result.warnings.append):
+        found = [path for path in files.expand(pattern) if not unchanged(path)]
+        for shown, path in _rereadable(found, pattern, stack, result.warnings.append):
             try:
                 path = _as_lines(path, stack, result.warnings.append)
                 if os.path.realpath(path) in opened:
@@ -143,16 +150,18 @@ def _open_files(source: Source, result: IngestResult, stack: ExitStack) -> list[
                 if shown == pattern and not _is_empty(path):
                     raise
                 failures.append(error)
-    if not opened:
-        raise failures[0] if failures else UnreadableInput(f"source {source.name}: nothing to read")
+    if failures and not opened:
+        raise failures[0]
     result.warnings += [f"{error}; skipped" for error in failures]
     return list(opened.values())
 
 
-def _expanded(pattern: str, stack: ExitStack, warn: streams.Warn) -> Iterator[tuple[str, str]]:
-    """The files that a path means: their names for people, and where they can be read again and again."""
-    for shown in files.expand(pattern):
-        path = _rereadable(shown, stack)
+def _rereadable(
+    found: list[str], pattern: str, stack: ExitStack, warn: streams.Warn
+) -> Iterator[tuple[str, str]]:
+    """The names of files for people, and where they can be read again and again."""
+    for shown in found:
+        path = _kept(shown, stack)
         if not _is_archive(path):
             yield shown, path
             continue
@@ -163,6 +172,8 @@ def _expanded(pattern: str, stack: ExitStack, warn: streams.Warn) -> Iterator[tu
                 raise
             warn(f"{error}; skipped")
         else:
+            if not members:
+                warn(f"{shown} holds no log file")
             yield from ((f"{shown}/{name}", copy) for name, copy in members.items())
 
 
@@ -173,7 +184,7 @@ def _is_archive(path: str) -> bool:
         return False
 
 
-def _rereadable(path: str, stack: ExitStack) -> str:
+def _kept(path: str, stack: ExitStack) -> str:
     """`path`, or a copy of what cannot be read twice: standard input, a named pipe."""
     if path == files.STDIN:
         return stack.enter_context(files.spooled())

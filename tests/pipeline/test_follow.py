@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tarfile
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -118,6 +119,27 @@ def test_the_folder_may_vanish_and_return(tmp_path: Path, whole: list[tuple[obje
     ]
     assert [row for row in content(tmp_path / "lake") if "10.7.7.7" not in row] == whole
     assert len(content(tmp_path / "lake")) == len(whole) + 1
+
+
+def test_what_has_not_changed_is_not_opened_again(tmp_path: Path, whole: list[tuple[object, ...]]) -> None:
+    """A folder of old logs and archives costs nothing at each look; one that changes is read on."""
+    folder, packed = tmp_path / "logs", tmp_path / "logs" / "old.tar.gz"
+    append(folder / "x.log", PIECES[2])
+    (tmp_path / "x.log.1").write_bytes(PIECES[0])
+    with tarfile.open(packed, "w:gz") as archive:
+        archive.add(tmp_path / "x.log.1", "x.log.1")
+    append(folder / "x.log.0", PIECES[1])
+    written = packed.stat()
+
+    def damaged() -> None:
+        packed.write_bytes(bytes(written.st_size))
+        os.utime(packed, ns=(written.st_atime_ns, written.st_mtime_ns))
+
+    steps = [damaged, lambda: append(folder / "x.log", b"".join(PIECES[3:])), lambda: None]
+    results = followed(tmp_path, folder, steps=steps)
+    assert not any(result.warnings for result in results)
+    assert [len(result.files) for result in results] == [3, 1]
+    assert content(tmp_path / "lake") == whole
 
 
 def test_stopped_while_reading_what_was_read_is_committed(
