@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from prewarm.service.app import create_app
@@ -21,8 +23,16 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
     return lake_with(tmp_path_factory.mktemp("recent"), A, B).root
 
 
+@contextmanager
+def opened(app: FastAPI, url: str = BASE) -> Iterator[TestClient]:
+    """A client of `app`, which has looked at its lake: however slow the machine, nobody is too early."""
+    app.state.board.look(app.state.board.now())
+    with TestClient(app, url) as client:
+        yield client
+
+
 @pytest.fixture
 def service(lake: str) -> Iterator[TestClient]:
     """The service at NOW."""
-    with TestClient(create_app(load(lake=lake), lambda: NOW), BASE) as client:
+    with opened(create_app(load(lake=lake), lambda: NOW)) as client:
         yield client

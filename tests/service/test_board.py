@@ -6,14 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
 from prewarm.errors import LakeError, NotEnoughHistory
 from prewarm.service.app import create_app
 from prewarm.service.board import Board
 from prewarm.settings import load
 from tests.past import NOW, lake_with
-from tests.service.conftest import BASE, A, B
+from tests.service.conftest import A, B, opened
 
 
 @pytest.fixture
@@ -79,7 +78,7 @@ def test_an_answer_is_made_once(board: Board) -> None:
 def test_a_service_becomes_ready_when_pulls_arrive(tmp_path: Path) -> None:
     """Not ready says what is missing and when to ask again; nothing needs a restart."""
     app = create_app(load(lake=str(tmp_path / "lake")), lambda: NOW)
-    with TestClient(app, BASE) as client:
+    with opened(app) as client:
         empty = client.get("/readyz")
         lake_with(tmp_path, A)
         app.state.board.look(NOW)

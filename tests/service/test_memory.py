@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from prewarm.service.app import create_app
 from prewarm.settings import load
 from tests.past import NOW, lake_with
-from tests.service.conftest import BASE, A, B
+from tests.service.conftest import A, B, opened
 
 PATH = "/v1/rankings?limit=2"
 
@@ -37,7 +37,7 @@ def test_a_remembered_answer_is_counted_as_any_other(service: TestClient) -> Non
 def test_it_is_not_for_those_who_may_not_ask(lake: str) -> None:
     """That somebody asked with a token opens nothing for the next one."""
     tokens = {"grafana": {"sha256": hashlib.sha256(b"reader").hexdigest()}}
-    with TestClient(create_app(load(lake=lake, service={"tokens": tokens}), lambda: NOW), BASE) as client:
+    with opened(create_app(load(lake=lake, service={"tokens": tokens}), lambda: NOW)) as client:
         allowed = client.get(PATH, headers={"Authorization": "Bearer reader"})
         wrong = client.get(PATH, headers={"Authorization": "Bearer other"})
         none = client.get(PATH, headers={"If-None-Match": allowed.headers["etag"]})
@@ -54,7 +54,7 @@ def test_it_passes_with_the_minute_and_with_the_lake(tmp_path: Path) -> None:
 
     lake_with(tmp_path, A)
     app = create_app(load(lake=str(tmp_path / "lake")), clock)
-    with TestClient(app, BASE) as client:
+    with opened(app) as client:
         first = client.get(PATH).json()
         now[0] += timedelta(minutes=1)
         later = client.get(PATH).json()

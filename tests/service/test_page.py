@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from prewarm.service.app import create_app
 from prewarm.settings import load
 from tests.past import NOW
-from tests.service.conftest import BASE
+from tests.service.conftest import opened
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
@@ -83,7 +83,7 @@ def test_an_address_that_merely_resolves_to_this_machine_is_not_answered(lake: s
     """Without tokens a web page elsewhere must not read through somebody's browser."""
     app = create_app(load(lake=lake), lambda: NOW)
     names = ["localhost", "127.0.0.1:8080", "[::1]:8080", "evil.example", "evil.example:8080"]
-    with TestClient(app, BASE) as client:
+    with opened(app) as client:
         answers = [client.get("/v1/sites", headers={"Host": name}).status_code for name in names]
 
     assert answers == [200, 200, 200, 403, 403]
@@ -93,7 +93,7 @@ def test_with_tokens_any_name_may_be_used(lake: str) -> None:
     """Who has a token is no web page; the page itself is open, its numbers are not."""
     tokens = {"grafana": {"sha256": hashlib.sha256(b"reader").hexdigest()}}
     app = create_app(load(lake=lake, service={"tokens": tokens}), lambda: NOW)
-    with TestClient(app, "http://prewarm.example") as client:
+    with opened(app, "http://prewarm.example") as client:
         assert client.get("/").status_code == 200
         assert client.get("/metrics").status_code == 401
         assert client.get("/metrics", headers={"Authorization": "Bearer reader"}).status_code == 200

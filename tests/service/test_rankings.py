@@ -20,7 +20,7 @@ from prewarm.service.access import is_loopback
 from prewarm.service.app import create_app
 from prewarm.settings import load
 from tests.logs_of_a_day import access_log, pull
-from tests.service.conftest import BASE
+from tests.service.conftest import opened
 
 EIGHT = "2026-11-16T08:00:00Z"
 
@@ -35,7 +35,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def client(lake: str) -> Iterator[TestClient]:
-    with TestClient(create_app(load(lake=lake)), BASE) as client:
+    with opened(create_app(load(lake=lake))) as client:
         yield client
 
 
@@ -91,7 +91,7 @@ def test_new_pulls_change_the_answer(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path / "lake")
     source = Source(paths=(str(tmp_path / "access.log"),))
     ingest(lake, [source])
-    with TestClient(create_app(load(lake=lake.root)), BASE) as client:
+    with opened(create_app(load(lake=lake.root))) as client:
         before = client.get("/v1/rankings", params={"at": EIGHT}).json()
         (tmp_path / "access.log").write_text(access_log())
         ingest(lake, [source])
@@ -106,7 +106,7 @@ def test_what_was_logged_a_moment_ago_is_ranked(tmp_path: Path) -> None:
     (tmp_path / "access.log").write_text("\n".join(lines) + "\n")
     lake = Lake.open(tmp_path / "lake")
     ingest(lake, [Source(paths=(str(tmp_path / "access.log"),))])
-    with TestClient(create_app(load(lake=lake.root)), BASE) as client:
+    with opened(create_app(load(lake=lake.root))) as client:
         answer = client.get("/v1/rankings")
 
     assert answer.status_code == 200
@@ -139,7 +139,7 @@ def test_refusals_are_problem_details(client: TestClient, query: str, status: in
 
 def test_health_tells_a_process_from_a_service(client: TestClient, tmp_path: Path) -> None:
     """Alive is not ready: an empty lake can rank nothing."""
-    with TestClient(create_app(load(lake=str(tmp_path / "empty"))), BASE) as empty:
+    with opened(create_app(load(lake=str(tmp_path / "empty")))) as empty:
         assert empty.get("/livez").status_code == 200
         assert empty.get("/readyz").status_code == 503
         assert empty.get("/v1/rankings").status_code == 409
@@ -152,7 +152,7 @@ def test_tokens_guard_the_ranking(lake: str) -> None:
         "grafana": {"sha256": hashlib.sha256(b"reader").hexdigest()},
         "agent": {"sha256": hashlib.sha256(b"writer").hexdigest(), "scopes": ["ingest"]},
     }
-    with TestClient(create_app(load(lake=lake, service={"tokens": tokens})), BASE) as client:
+    with opened(create_app(load(lake=lake, service={"tokens": tokens}))) as client:
         statuses = {
             token: client.get("/v1/rankings", headers={"Authorization": f"Bearer {token}"}).status_code
             for token in ("reader", "writer", "wrong")

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from prewarm.service.app import create_app
 from prewarm.settings import load
 from tests.past import NOW, lake_with
-from tests.service.conftest import BASE, A, B
+from tests.service.conftest import A, B, opened
 
 READS = ["rankings", "forecasts", "demand", "rhythm", "images", "sites"]
 
@@ -155,7 +155,7 @@ def test_what_is_one_site_s_own_wants_to_be_told_which(tmp_path: Path) -> None:
     """Rhythm, demand and forecasts of several sites are not mixed; a ranking is of all together."""
     lake_with(tmp_path, A, site="boise")
     lake = lake_with(tmp_path, A, site="berlin")
-    with TestClient(create_app(load(lake=lake.root), lambda: NOW), BASE) as client:
+    with opened(create_app(load(lake=lake.root), lambda: NOW)) as client:
         refused = client.get("/v1/rhythm")
         told = client.get("/v1/rhythm?site=boise")
         ranked = client.get("/v1/rankings").json()
