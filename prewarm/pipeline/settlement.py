@@ -73,10 +73,12 @@ class Settlement:
         waiting = pl.concat([self._waiting, self._going_on(fresh, front), fresh])
         self._remember(waiting)
         settled = settling.settle(waiting, self._counted, front, self.gap, self._unfinished(waiting, front))
-        found = [settled.final, self._told_once(pl.concat(self._finished_pulls or [settled.final.clear()]))]
+        finished = self._told_once(pl.concat(self._finished_pulls or [settled.final.clear()]))
+        found = [settled.final]
         if last:
             found.append(settling.provisional(settled.open))
-        rows = self._without_duplicates(self._attributed(pl.concat(found)))
+        named = self._attributed(pl.concat(found), finished)
+        rows = self._without_duplicates(pl.concat([named, finished]))
         self._commit_pushes(fresh)
         kept = settled.waiting if last else settled.waiting.filter(pl.col("offset") < 0)
         owners = self._carried.write(kept, settled.open, self._ids)
@@ -212,8 +214,11 @@ class Settlement:
         )
         self._counted = settling.counted_by(final.with_columns(source=pl.lit(self.source.name)))
 
-    def _attributed(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Digests become tags, as far as earlier pulls tell; those of this batch and of the lake."""
+    def _attributed(self, rows: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
+        """Digests become tags, as far as earlier pulls tell; those of this batch and of the lake.
+
+        A finished pull names the image as it was asked for: by digest is by digest.
+        """
         nameless = rows.filter(pl.col("tag").is_null() & pl.col("digest").is_not_null())
         if nameless.is_empty():
             return rows
@@ -226,7 +231,7 @@ class Settlement:
             ~self._own_provisional(),
             columns=["timestamp", "registry", "repository", "digest", "tag"],
         )
-        return pulls.attribute(rows, pl.concat([known, pulls.pairs_of(rows)]))
+        return pulls.attribute(rows, pl.concat([known, pulls.pairs_of(pl.concat([rows, finished]))]))
 
     def _without_duplicates(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Leave out pulls that are in the lake, told by another log; carried ones were reported before."""

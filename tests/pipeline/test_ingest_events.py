@@ -140,3 +140,12 @@ def test_a_file_that_tells_of_a_pull_again_counts_it_once(tmp_path: Path) -> Non
     ndjson(path, first + second + events(range(30, 60)))
     again = ingest(Lake.open(tmp_path / "lake"), source)
     assert [(each.pulls, each.duplicates) for each in (told, again)] == [(60, 20), (0, 30)]
+
+
+def test_a_finished_pull_keeps_the_name_it_was_asked_by(tmp_path: Path) -> None:
+    """Only a registry's log has tag and digest in different requests; an engine's pull by digest is one."""
+    lines = [f"2026-11-24T08:0{n}:00Z,nginx{name}" for n, name in enumerate((f":1@{DIGEST}", f"@{DIGEST}"))]
+    (tmp_path / "pulls.csv").write_text("\n".join(lines) + "\n")
+    read(tmp_path / "lake", tmp_path / "pulls.csv")
+    rows = Lake.open(tmp_path / "lake").read("pulls").sort("timestamp")
+    assert rows["tag"].to_list() == ["1", None]

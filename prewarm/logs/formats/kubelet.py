@@ -27,10 +27,11 @@ def read(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
     stamp = found.select(pl.concat_str(month, "day", "clock", separator=" "))["month"]
     quoted = found["text"].str.extract(_NEW, 1)
     new = fields.unescape(quoted.str.strip_prefix('"').str.strip_suffix('"'))
+    cut = found["text"].str.starts_with('"Event occurred"') & new.is_null()
     return found.select(
         "offset",
         "line",
         stamps.yearless(stamp, hints.written, hints.timezone).alias("timestamp"),
-        pl.col("text").is_not_null().alias("fits"),
+        (pl.col("text").is_not_null() & ~cut.fill_null(False)).alias("fits"),
         pl.coalesce(pl.col("text").str.extract(_OLD, 1), new).alias("message"),
     )

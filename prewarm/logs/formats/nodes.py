@@ -96,7 +96,7 @@ def _lines(rows: pl.DataFrame) -> pl.DataFrame:
     """`rows` with the fields of each line as columns of text."""
     is_json = rows["line"].str.starts_with("{")
     text = rows.filter(~is_json)
-    values = [text["line"].str.extract(rf"(?:^| ){name}=({_QUOTED}|[^ \"]*)", 1) for name in _NAMES]
+    values = [text["line"].str.extract(rf"(?:^| ){name}=({_QUOTED}|[^ \"]*)(?: |$)", 1) for name in _NAMES]
     bare = [
         fields.unescape(value.str.strip_prefix('"').str.strip_suffix('"')).alias(name)
         for name, value in zip(_NAMES, values, strict=True)
@@ -107,25 +107,18 @@ def _lines(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _of_containerd(lines: pl.DataFrame) -> pl.DataFrame:
-    """Where both lines of a pull are logged the first one counts, which tells more.
-
-    A chunk that begins between the two shows it: other pulls of the chunk have both.
-    """
+    """Every version writes one line when a pull is over; newer ones tell more just before it."""
     told = lines.with_columns(
         pl.col("msg").str.extract_groups(_CONTAINERD).alias("_"),
         pl.col("msg").str.extract(_RETURNED, 1).alias("returned"),
         pl.col("msg").str.extract(_MISSED, 1).alias("failed"),
     ).unnest("_")
     ends = pl.coalesce("pulled", "returned")
-    end = ends.is_not_null()
-    told = told.with_columns(
-        ended=pl.when(end).then(ends), cut=end & (end.cum_sum() == 1) & pl.col("pulled").is_not_null().any()
-    )
-    follows = pl.col("pulled").shift(1).over("ended") == pl.col("returned")
-    twice = pl.col("returned").is_not_null() & (follows.fill_null(False) | pl.col("cut"))
+    before = [pl.col(name).shift(1).over(ends).alias(name) for name in ("exact", "bytes", "took")]
     missed = pl.col("failed").is_not_null() & pl.col("error").str.contains(_ABSENT)
     return told.with_columns(
-        image=pl.when(~twice).then(pl.coalesce("pulled", "returned", pl.when(missed).then("failed"))),
+        *before,
+        image=pl.coalesce("returned", pl.when(missed).then("failed")),
         missed=missed.fill_null(False),
         key=pl.lit(None, pl.String),
     )
@@ -151,7 +144,7 @@ def _of_docker(lines: pl.DataFrame) -> pl.DataFrame:
     begun = pl.col("msg").str.extract(r"^Pulling ref from V2 registry: (\S+)$", 1)
     pulled = pl.col("msg") == "image pulled"
     return lines.with_columns(
-        image=pl.coalesce(begun, pl.when(pulled).then("remote")),
+        image=pl.coalesce(begun, pl.when(pulled).then(pl.col("remote").fill_null(""))),  # "": a cut line
         exact=pl.when(pulled).then("logged"),
         key=pl.lit(None, pl.String),
         **_UNTOLD,

@@ -2,7 +2,8 @@
 
 A manifest that was fetched is one row, by tag or by digest, so that an index and its platform are two.
 HEAD is not told from GET; layers and the host are not told at all. Rotated files name kinds by numbers
-that only the database of that Quay explains; their rows are set aside.
+that only the database of that Quay explains; their rows are set aside. A line is an action, or a page of
+them: `{"logs": [...]}`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _FIELDS = {
 
 def read(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
     """Fetches and pushes of manifests."""
-    found = ndjson.dig(rows, _FIELDS)
+    found = _dig(rows)
     pull, push = pl.col("kind") == "pull_repo", pl.col("kind") == "push_repo"
     told = found.with_columns(
         records.uri(
@@ -52,6 +53,14 @@ def read(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
             "a kind that only a number names": pl.col("kind").is_null(),
             "an action that is neither pull nor push": ~pull & ~push,
         },
+    )
+
+
+def _dig(rows: pl.DataFrame) -> pl.DataFrame:
+    inner = {f"{name}-within": f"[]/{path}" for name, path in _FIELDS.items()}
+    dug = ndjson.dig(rows, _FIELDS | inner, each="logs")
+    return dug.select(
+        "offset", "line", *(pl.coalesce(f"{name}-within", name).alias(name) for name in _FIELDS)
     )
 
 

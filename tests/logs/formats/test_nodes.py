@@ -42,18 +42,20 @@ def test_containerd_tells_digest_size_and_duration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "count"),
+    ("lines", "digests"),
     [
-        ([OLD], 1),
-        ([OLD, OLD], 2),
-        ([NEW, OLD, NEW, OLD], 2),
-        ([NEW, OLD.replace("nginx", "alpine"), OLD], 2),
-        ([OLD, NEW, OLD], 1),
+        ([OLD], [None]),
+        ([OLD, OLD], [None, None]),
+        ([NEW, OLD, NEW, OLD], [DIGEST, DIGEST]),
+        ([NEW, OLD.replace("nginx", "alpine"), OLD], [None, DIGEST]),
+        ([NEW], []),
+        ([OLD, NEW, OLD], [None, DIGEST]),
     ],
 )
-def test_containerd_pulls_count_once(lines: list[str], count: int) -> None:
-    """Old lines count where no new one tells of the same pull; the last case is a chunk cut between."""
-    assert len(rows(parse(nodes.CONTAINERD, *map(line, lines)))) == count
+def test_containerd_pulls_count_once(lines: list[str], digests: list[str | None]) -> None:
+    """Every version ends a pull with one line; a chunk may begin between it and what tells more."""
+    found = rows(parse(nodes.CONTAINERD, *map(line, lines)))
+    assert [each["digest"] for each in found] == digests
 
 
 @pytest.mark.parametrize(("error", "statuses"), [("x: not found", ["missed"]), ("i/o timeout", [])])
@@ -107,11 +109,22 @@ def test_a_busy_log_is_known_by_its_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["plain text", line(NEW).replace("-11-", "-13-"), line(OLD.replace("nginx:1.25", "NO IMAGE"))]
+    "bad",
+    [
+        "plain text",
+        line(OLD)[:90],
+        line(NEW).replace("-11-", "-13-"),
+        line(OLD.replace("nginx:1.25", "NO IMAGE")),
+    ],
 )
 def test_bad_lines_are_malformed(bad: str) -> None:
-    """No line of logrus, no time, no image."""
+    """No line of logrus, cut, no time, no image."""
     assert sum(parse(nodes.CONTAINERD, bad).malformed.values()) == 1
+
+
+def test_a_line_that_is_cut_before_the_image_is_malformed() -> None:
+    """It tells that something was pulled, not what."""
+    assert sum(parse(nodes.DOCKER, line("image pulled", rest=' digest="sha256:0f')).malformed.values()) == 1
 
 
 def test_events_of_the_image_store_are_refused() -> None:

@@ -48,6 +48,13 @@ def test_rows_by_tag_and_by_digest_are_one_pull() -> None:
     assert (pull["client"], pull["user"], pull["agent"]) == ("10.20.1.17", "platform+k8s", "containerd/v1.7")
 
 
+def test_a_line_may_be_a_page() -> None:
+    """As an export is; its end is no action."""
+    parsed = parse({"export_id": "x", "logs": [ACTION, BY_DIGEST, {"terminator": True}]})
+    assert [pull["tag"] for pull in collapsed(parsed)] == ["1"]
+    assert parsed.ignored == {"the end of an export": 1}
+
+
 @pytest.mark.parametrize(
     ("written", "zone"),
     [
