@@ -10,16 +10,15 @@ that every variant is understood:
     Failed to pull image "X": ... not found
 
 The second is a use, not a pull (kind `local`); the third a pull that was missed. An event that repeats
-is one record whose `count` grows: each record tells of its last occurrence, one that was met late
-also of its first, and the key numbers the occurrences. What the kubelet itself logs of its events is read,
-too (`kubelet`).
+is one record whose `count` grows: each record tells of its last occurrence, which its key numbers, so
+that a record that is met again with a higher count is another pull, and with the same one is none. What
+the kubelet itself logs of its events is read, too (`kubelet`).
 """
 
 from __future__ import annotations
 
 import polars as pl
 
-from prewarm.logs.accesses import TIMESTAMP
 from prewarm.logs.formats import Hints, fields, images, kubelet, ndjson, records, share, stamps
 
 _FIELDS = {
@@ -35,14 +34,9 @@ _FIELDS = {
         "eventTime",
         "metadata/creationTimestamp",
     ),
-    "first": ("firstTimestamp", "deprecatedFirstTimestamp"),
     "count": ("series/count", "count", "deprecatedCount"),
 }
-_WRAPPED = (
-    "",
-    "object/",
-    "event/",
-)  # {"type": "ADDED", "object": ...} of a watch, {"verb": ..., "event": ...}
+_WRAPPED = ("", "object/", "event/")  # by a watch: {"type": "ADDED", "object": ...}; by eventrouter
 _PULLED = (
     r'^Successfully pulled image "(?P<pulled>[^"]+)"(?: in (?P<took>[0-9.a-zµμ]+))?'
     r"(?: \([^)]*including waiting\))?(?:\. Image size: (?P<bytes>[0-9]+) bytes)?"
@@ -57,13 +51,16 @@ def read(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
     """Finished pulls and uses."""
     is_json = rows["line"].str.starts_with("{")
     events = pl.concat([_records(rows.filter(is_json)), _logged(rows.filter(~is_json), hints)]).sort("offset")
-    told = events.with_columns(pl.col("message").str.extract_groups(_PULLED).alias("_")).unnest("_")
-    named = images.resolve(told.with_columns(*_images()).with_columns(image=_IMAGE))
-    judged = named.with_columns(
+    message = pl.col("message").str
+    told = events.with_columns(
+        message.extract_groups(_PULLED).alias("_"),
+        message.extract(_LOCAL, 1).alias("local"),
+        message.extract(_MISSED, 1).alias("missed"),
+    ).unnest("_")
+    judged = images.resolve(told.with_columns(image=_IMAGE)).with_columns(
         *records.set_aside(_malformed(), _ignored()), keys=records.key_of("uid", "occurrence")
     )
-    late = (pl.col("occurrence") > 1) & pl.col("uid").is_not_null() & pl.col("began").is_not_null()
-    return _each_once(pl.concat([_columns(judged), _columns(_as_first(judged.filter(late)))]))
+    return _each_once(_columns(judged))
 
 
 def _records(rows: pl.DataFrame) -> pl.DataFrame:
@@ -87,7 +84,6 @@ def _records(rows: pl.DataFrame) -> pl.DataFrame:
         "offset",
         "line",
         stamps.rfc3339(pl.col("last")).alias("timestamp"),
-        stamps.rfc3339(pl.col("first")).alias("began"),
         pl.all_horizontal(pl.col("about", "reason").is_not_null()).alias("fits"),
         *("gone", "message", "uid", "node"),
         pl.col("count").cast(pl.Int64, strict=False).fill_null(1).alias("occurrence"),
@@ -98,7 +94,6 @@ def _logged(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
     nothing = pl.lit(None, pl.String)
     return kubelet.read(rows, hints).select(
         *("offset", "line", "timestamp"),
-        pl.lit(None, TIMESTAMP).alias("began"),
         "fits",
         pl.lit(False).alias("gone"),
         "message",
@@ -106,11 +101,6 @@ def _logged(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
         nothing.alias("node"),
         pl.lit(1, pl.Int64).alias("occurrence"),
     )
-
-
-def _images() -> list[pl.Expr]:
-    message = pl.col("message")
-    return [message.str.extract(_LOCAL, 1).alias("local"), message.str.extract(_MISSED, 1).alias("missed")]
 
 
 def _malformed() -> dict[str, pl.Expr]:
@@ -126,13 +116,6 @@ def _ignored() -> dict[str, pl.Expr]:
         "an event that was forgotten": pl.col("gone"),
         "an event about no finished pull": pl.col("image").is_null(),
     }
-
-
-def _as_first(rows: pl.DataFrame) -> pl.DataFrame:
-    """What a record with a count says of the first occurrence: when it was."""
-    return rows.with_columns(
-        timestamp=pl.col("began"), keys=records.key_of("uid", pl.lit("1")), took=pl.lit(None, pl.String)
-    )
 
 
 def _columns(rows: pl.DataFrame) -> pl.DataFrame:
@@ -156,7 +139,7 @@ def _columns(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _each_once(rows: pl.DataFrame) -> pl.DataFrame:
-    """An occurrence that several records tell of counts once: a first one, or a list that was taken again."""
+    """An occurrence that several records tell of counts once: a list was taken again."""
     counted = pl.col("ignored").is_null() & pl.col("malformed").is_null()
     key = pl.when(counted).then(pl.col("keys").list.first())
     again = key.is_not_null() & ~key.is_first_distinct()
