@@ -48,7 +48,8 @@ HALF_LIVES = (1.5, 8.0, 168.0)  # hours, of the three plain means
 WEEKLY = (0.4, 0.3, 0.2, 0.1)  # weights of the same hour of the week, the latest first
 DAILY = (0.27, 0.23, 0.19, 0.17, 0.14)  # of the same hour of day, workdays and days off apart
 
-BACK = range(3, 172, 6)  # hours before the cutoff at which the views are tested
+# Hours before the cutoff at which the views are tested: at every phase of a day, and at this very hour of it.
+BACK = tuple(sorted({*range(3, 169, 6), *range(24, 169, 24)}))
 HORIZON = 24
 LEADS = ((0, 3), (3, HORIZON))  # an image has weights for each of these stretches of leads
 SPANS = ((0, 1), (1, 3), (3, 8), (8, HORIZON))  # a state has a factor for each of these
@@ -197,7 +198,7 @@ def _views(history: Grid, ahead: range, profile: NDArray[np.float32]) -> NDArray
 def _weights(tests: list[_Test], young: NDArray[np.int64], begin: int, end: int) -> NDArray[np.float64]:
     """Weights of the views over the leads `begin` to `end`, view x image; columns add up to 1."""
     loss = np.zeros((len(VIEWS), len(young)))
-    excess, expected = np.ones(len(young)), np.ones(len(young))
+    excess, expected = np.ones(loss.shape), np.ones(loss.shape)
     pooled = np.zeros((len(VIEWS), len(AGES) + 1))
     tested = np.zeros(len(AGES) + 1)
     for test in tests:
@@ -205,15 +206,15 @@ def _weights(tests: list[_Test], young: NDArray[np.int64], begin: int, end: int)
         views, pulls = np.maximum(test.views[:, :, hours], FLOOR), test.pulls[:, hours]
         weight = test.discount * test.there
         own = _deviance(pulls, views).sum(axis=2) * weight
-        mean = views.mean(axis=0)
         loss += own
-        excess += ((pulls - mean) ** 2).sum(axis=1) * weight
-        expected += mean.sum(axis=1) * weight
+        excess += ((pulls - views) ** 2).sum(axis=2) * weight
+        expected += views.sum(axis=2) * weight
         tested += np.bincount(test.age, test.there, len(tested))
         for view in range(len(VIEWS)):
             pooled[view] += np.bincount(test.age, own[view], len(tested))
     loss += BORROWED * (pooled / np.maximum(tested, 1))[:, young]
-    temperature = 2 * TEMPERATURE * np.maximum(1, excess / expected)
+    spread = (excess / expected).min(axis=0)  # beside a Poisson's, around the best view
+    temperature = 2 * TEMPERATURE * np.maximum(1, spread)
     weights = np.exp(-(loss - loss.min(axis=0)) / temperature)
     return np.asarray(weights / weights.sum(axis=0), dtype=np.float64)
 

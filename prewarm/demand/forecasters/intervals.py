@@ -70,8 +70,10 @@ def _most_common(
     """The most common gap of each image and how often it came; 0, 0 without any. Ties: the longer one."""
     gap, often = np.zeros(images, dtype=np.int64), np.zeros(images, dtype=np.int64)
     if gaps.size:
-        pairs, times = np.unique(np.stack([owner, gaps]), axis=1, return_counts=True)
-        order = np.lexsort((pairs[1], times))  # the best of each image is written last
-        gap[pairs[0][order]] = pairs[1][order]
-        often[pairs[0][order]] = times[order]
+        base = int(gaps.max()) + 1
+        pairs, times = np.unique(owner * base + gaps, return_counts=True)
+        image, length = np.divmod(pairs, base)
+        order = np.lexsort((length, times))  # the best of each image is written last
+        gap[image[order]] = length[order]
+        often[image[order]] = times[order]
     return gap, often
