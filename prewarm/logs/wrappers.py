@@ -15,27 +15,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from prewarm.logs.accesses import TIMESTAMP
-from prewarm.logs.formats import (
-    CLEARLY,
-    ENOUGH,
-    Fit,
-    Format,
-    Hints,
-    Parsed,
-    fitting,
-    ndjson,
-    sample_of,
-    share,
-    stamps,
-    unusable,
-    usable,
-)
-
-DEEPEST = 5
-"""How many wrappers may stand around each other."""
-
-MOST_DOUBTFUL = 2
-"""How many of these may be of a kind that could be part of a line."""
+from prewarm.logs.formats import Format, Hints, Parsed, ndjson, stamps
 
 LOOK_BACK = 256
 """Lines at the end of a chunk among which the beginning of a cut record is looked for."""
@@ -57,73 +37,6 @@ class Wrapper:
     peel: Callable[[pl.DataFrame, Hints], pl.DataFrame]
     certain: bool = True
     piece: Callable[[bytes], tuple[str, bool] | None] | None = None
-
-
-# --- which wrappers stand around these lines, and which format is inside -----------------------------
-
-
-def detect(lines: pl.Series, hints: Hints, formats: list[Format]) -> tuple[Format, Chain]:
-    """The wrappers around a file's first lines, and the one of `formats` that fits what is inside best.
-
-    Formats without a time of their own are only tried where a wrapper tells one. Raises UnknownFormat,
-    and UnreadableInput for lines of a known family that cannot be used.
-    """
-    sample = pl.DataFrame({"line": sample_of(lines)}).with_row_index("offset")
-    fit, chain, inner = _best(sample, (), hints, formats)
-    if fit.share < ENOUGH:
-        raise unusable(inner, fit, formats)
-    return fit.format, chain
-
-
-def _best(
-    sample: pl.DataFrame, chain: Chain, hints: Hints, formats: list[Format]
-) -> tuple[Fit, Chain, pl.Series]:
-    """What fits best, under which wrappers, and the lines inside: tried where something is in doubt."""
-    while (wrapper := _around(sample["line"])) and wrapper.certain and len(chain) < DEEPEST:
-        sample, chain = wrapper.peel(sample, hints), (*chain, wrapper.name)
-    inner = sample_of(sample["line"])
-    found = (fitting(inner, usable(formats, _stamped(sample))), chain, inner)
-    doubtful = [name for name in chain if not WRAPPERS[name].certain]
-    if found[0].share >= CLEARLY or len(chain) >= DEEPEST or len(doubtful) >= MOST_DOUBTFUL:
-        return found
-    others = [
-        _best(each.peel(sample, hints), (*chain, each.name), hints, formats)
-        for each in WRAPPERS.values()
-        if not each.certain and share(each.fits(sample["line"])) >= CLEARLY
-    ]
-    return max([found, *others], key=lambda each: each[0].share)
-
-
-def certain(lines: pl.Series, hints: Hints) -> Chain:
-    """The wrappers that stand around a file's first lines beyond doubt, whatever is inside."""
-    sample = pl.DataFrame({"line": sample_of(lines)}).with_row_index("offset")
-    chain: Chain = ()
-    while (wrapper := _around(sample["line"])) and wrapper.certain and len(chain) < DEEPEST:
-        sample, chain = wrapper.peel(sample, hints), (*chain, wrapper.name)
-    return chain
-
-
-def stand_around(lines: pl.Series, chain: Chain, hints: Hints) -> bool:
-    """Whether it is these wrappers that stand around a file's first lines, and no others."""
-    sample = pl.DataFrame({"line": sample_of(lines)}).with_row_index("offset")
-    for name in chain:
-        if sample.is_empty() or share(WRAPPERS[name].fits(sample["line"])) < CLEARLY:
-            return False
-        sample = WRAPPERS[name].peel(sample, hints)
-    inner = _around(sample["line"])
-    return inner is None or not inner.certain
-
-
-def _around(lines: pl.Series) -> Wrapper | None:
-    if lines.is_empty():
-        return None
-    shares = {name: share(wrapper.fits(lines)) for name, wrapper in WRAPPERS.items()}
-    name = max(shares, key=lambda name: shares[name])
-    return WRAPPERS[name] if shares[name] >= CLEARLY else None
-
-
-def _stamped(lines: pl.DataFrame) -> bool:
-    return "stamp" in lines.columns and lines["stamp"].null_count() < lines.height
 
 
 def peel(lines: pl.DataFrame, chain: Chain, hints: Hints) -> pl.DataFrame:

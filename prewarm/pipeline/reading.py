@@ -14,7 +14,7 @@ import polars as pl
 
 from prewarm import compute, plugins
 from prewarm.errors import InvalidReference, SettingsError, UnknownFormat, UnreadableInput
-from prewarm.logs import files, pulls, streams, wrappers
+from prewarm.logs import detection, files, pulls, streams, wrappers
 from prewarm.logs.files import Known, Progress, Source
 from prewarm.logs.formats import Format, Hints, Parsed, Scanner, header_of, registered
 from prewarm.logs.settling import Front
@@ -119,7 +119,7 @@ def look(path: str, shown: str, source: Source, likely: Log | None = None) -> Lo
     hints = Hints(source.timezone, written=written, keys=source.keys)
     if likely and source.format in ("auto", likely.format.name):
         log, parsed = _opened(path, shown, likely.format, likely.wrappers, frame, hints)
-        same = wrappers.stand_around(frame["line"], likely.wrappers, hints)
+        same = detection.stand_around(frame["line"], likely.wrappers, hints)
         if same and parsed.accesses.height > 0 and not parsed.malformed:
             return log
     return _opened(path, shown, *_detected(shown, source, frame["line"], hints), frame, hints)[0]
@@ -143,10 +143,10 @@ def _detected(shown: str, source: Source, lines: pl.Series, hints: Hints) -> tup
     auto = source.format == "auto"
     named = [] if auto else [plugins.load(plugins.FORMATS, source.format)]
     try:
-        return wrappers.detect(lines, hints, registered() if auto else named)
+        return detection.detect(lines, hints, registered() if auto else named)
     except UnknownFormat as error:
         if named:
-            return named[0], wrappers.certain(lines, hints)
+            return named[0], detection.certain(lines, hints)
         raise UnknownFormat(f"{shown}: {error}") from error
     except UnreadableInput as error:
         raise type(error)(f"{shown}: {error}") from error

@@ -14,7 +14,7 @@ import pytest
 
 from prewarm import plugins
 from prewarm.errors import UnreadableInput
-from prewarm.logs import documents, pulls, wrappers
+from prewarm.logs import detection, documents, pulls, wrappers
 from prewarm.logs.formats import Hints, Parsed, header_of, registered
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
@@ -94,7 +94,7 @@ def read(name: str) -> Told:
     lines, assume = lines_of(name), read_golden(name).get("assume", {})
     written = datetime.fromisoformat(assume["mtime"]) if "mtime" in assume else None
     hints = Hints(assume.get("timezone", "UTC"), written=written)
-    format, chain = wrappers.detect(lines["line"], hints, registered())
+    format, chain = detection.detect(lines["line"], hints, registered())
     inner = wrappers.inside(lines, chain, hints, format)
     return Told(
         format.name, chain, inner, format.parse(inner, replace(hints, header=header_of(inner["line"])))
@@ -163,7 +163,7 @@ def test_lines_without_a_time_are_refused(name: str) -> None:
     """No time is invented: neither by detection, nor where the format was named."""
     lines = lines_of(name)
     with pytest.raises(UnreadableInput, match="no time"):
-        wrappers.detect(lines["line"], Hints(), registered())
+        detection.detect(lines["line"], Hints(), registered())
     parsed = plugins.load(plugins.FORMATS, read_golden(name)["format"]).parse(lines, Hints())
     assert parsed.accesses.is_empty()
     assert sum(parsed.malformed.values()) + sum(parsed.ignored.values()) == lines.height

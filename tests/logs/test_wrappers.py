@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prewarm.errors import UnknownFormat, UnreadableInput
-from prewarm.logs import wrappers
-from prewarm.logs.formats import Format, Hints, Parsed, combined, distribution, registered
+from prewarm.logs import detection, wrappers
+from prewarm.logs.formats import Hints, registered
 
 INNER = '10.0.0.7 - - [24/Nov/2026:08:15:02 +0000] "GET /v2/ HTTP/1.1" 401 87 "" "skopeo/1.9.3"'
 APP = 'time="2026-11-24T08:15:02Z" level=info msg="response completed" go.version=go1.27 http.request.id=1'
@@ -49,7 +48,7 @@ def peel(chain: wrappers.Chain, *lines: str, hints: Hints = HINTS) -> list[dict[
 
 def detected(*lines: str) -> tuple[str, wrappers.Chain]:
     """Name of the format, and the wrappers."""
-    format, chain = wrappers.detect(pl.Series(list(lines)), HINTS, registered())
+    format, chain = detection.detect(pl.Series(list(lines)), HINTS, registered())
     return format.name, chain
 
 
@@ -178,34 +177,6 @@ def test_prefixes_of_compose_swarm_kubectl_and_stern(prefix: str) -> None:
     assert row["stamp"] == (WHEN if AT in prefix else None)
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "2026-11-24T01:58:43.094329905Z image pull nginx:1.25 (name=nginx)",
-        '{"time":"2026-11-24T08:15:02Z","msg":"x","http.request.id":"1","go.version":"go1.27"}',
-        '{"id":12,"op_time":"2026-11-24T09:15:02.311Z","operation":"pull","resource":"a/b:1","x":"of: y"}',
-        '10.20.1.17 - k8s [24/Nov/2026:09:15:02 +0000] "GET /v2/ HTTP/1.1" 200 - 0 12 "cri/1" [qtp1-925]',
-        f"<30>Nov 24 09:15:02 proxy[1]: {INNER}",
-    ],
-)
-def test_what_a_line_begins_with_is_no_wrapper(line: str) -> None:
-    """Times and names of the line's own stay with it, whatever is put before it."""
-    bare, own = detected(line)
-    assert own in ((), ("syslog",))
-    for prefix in ("registry-1  | ", "[pod/registry-0/registry] ", "registry-0 registry ", f"{AT} "):
-        format, chain = detected(prefix + line)
-        assert format == bare
-        assert chain[0] in ("prefix", "name")
-        assert chain[1:] == own
-    for wrap in (WRAPPED["fluentbit"], WRAPPED["json"], WRAPPED["docker-json-file"]):
-        record = {key: line if value.strip() == INNER else value for key, value in _texts(wrap).items()}
-        assert detected(json.dumps(record))[0] == bare
-
-
-def _texts(record: str) -> dict[str, str]:
-    return {key: str(value) for key, value in json.loads(record).items()}
-
-
 def test_wrappers_around_wrappers() -> None:
     """From the outside in; the innermost time is the one that counts."""
     syslog = f"<30>Nov 24 09:15:02 proxy[1]: {INNER}"
@@ -214,23 +185,6 @@ def test_wrappers_around_wrappers() -> None:
     assert detected(vector) == ("combined", ("vector", "cri", "syslog"))
     (row,) = peel(("vector", "cri", "syslog"), vector)
     assert (row["line"], row["stamp"]) == (INNER, datetime(2026, 11, 24, 3, 45, 2, tzinfo=UTC))
-
-
-def test_json_inside_json() -> None:
-    """Marks of the inner line do not hide what is around it."""
-    inner = json.dumps(
-        {"time": AT, "msg": "response completed", "http.request.id": "1", "go.version": "go1.27"}
-    )
-    assert detected(json.dumps({"log": inner + "\n", "stream": "stderr", "time": AT})) == (
-        "distribution",
-        ("docker-json-file",),
-    )
-
-
-def test_lines_that_need_no_peeling() -> None:
-    """What a format reads as it stands is not taken apart."""
-    assert detected(INNER) == ("combined", ())
-    assert detected(f"{AT},docker.io/library/nginx") == ("events", ())
 
 
 def test_a_line_that_the_wrapper_does_not_fit_stays() -> None:
@@ -276,42 +230,6 @@ def test_what_goes_on_after_a_chunk_is_told() -> None:
     assert rest(a, b, c) == [c]
 
 
-def test_formats_that_fit_nothing_are_named_for_what_is_inside() -> None:
-    """The first line shown is the peeled one."""
-    with pytest.raises(UnknownFormat, match="the first is 'hello'"):
-        detected(f"{AT} stdout F hello")
-
-
-def test_only_the_named_format_is_tried() -> None:
-    """Its wrappers are found all the same."""
-    found = wrappers.detect(pl.Series([WRAPPED["cri"], f"{AT} stdout F {APP}"]), HINTS, [combined.FORMAT])
-    assert found == (combined.FORMAT, ("cri",))
-
-
-class _Timeless:
-    """A format whose lines have no time."""
-
-    name, summary, tells, finished_pulls, needs_stamp = "timeless", "", frozenset[str](), False, True
-
-    def sniff(self, lines: pl.Series) -> float:
-        return float(lines.str.contains("^GET").mean() or 0)  # type: ignore[arg-type]
-
-    def refuse(self, lines: pl.Series) -> str | None:
-        return "no time"
-
-    def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
-        return Parsed()
-
-
-def test_lines_without_a_time_need_a_wrapper() -> None:
-    """One that tells it; another format that fits is taken before, and else there is a reason."""
-    formats: list[Format] = [_Timeless(), combined.FORMAT]
-    assert wrappers.detect(pl.Series([f"{AT} stdout F GET /"]), HINTS, formats) == (formats[0], ("cri",))
-    assert wrappers.detect(pl.Series(["GET /", INNER]), HINTS, formats) == (combined.FORMAT, ())
-    with pytest.raises(UnreadableInput, match="timeless: no time"):
-        wrappers.detect(pl.Series(["GET /"]), HINTS, formats)
-
-
 TEXT = st.lists(
     st.sampled_from([*WRAPPED.values(), *pieces(INNER), "<30>", INNER, "Nov 24 09:15:02 ", "[", "{", '"'])
 )
@@ -330,9 +248,3 @@ def test_any_lines_are_peeled(lines: list[str], name: str) -> None:
 def test_any_bytes_have_an_end(data: bytes, name: str) -> None:
     """What goes on is never before the data or after it."""
     assert 0 <= wrappers.unfinished(data, (name,)) <= len(data)
-
-
-def test_the_mix_of_docker_logs_stays_together() -> None:
-    """Two families in one container's output are one format."""
-    lines = [f"{AT} stdout F {INNER}", f"{AT} stderr F {APP}"]
-    assert detected(*lines) == (distribution.FORMAT.name, ("cri",))
