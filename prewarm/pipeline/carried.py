@@ -136,9 +136,9 @@ def _numbered(rows: pl.DataFrame) -> tuple[dict[int, int], dict[int, int], pl.Da
 
 def _continued(stored: pl.DataFrame, fresh: pl.DataFrame, gap: timedelta) -> list[int]:
     """Owners of a session whose client asks on for the same repository, soon enough."""
-    margin = gap + LATENESS
-    first, last = stored["timestamp"].min(), stored["timestamp"].max()
-    near = fresh.filter(pl.col("timestamp").is_between(pl.lit(first) - margin, pl.lit(last) + margin))
+    margin = (gap + LATENESS) // _MICROSECOND
+    times = sorted(stored["timestamp"].to_physical())  # in integers, since a log may claim any time
+    near = fresh.filter(pl.col("timestamp").cast(pl.Int64).is_between(times[0] - margin, times[-1] + margin))
     asked = _spans(near.with_columns(owner=pl.lit(0)), gap)
     both = _spans(stored, gap).join(asked, on="who", suffix="_fresh")
     joined = both.filter(

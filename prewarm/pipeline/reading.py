@@ -31,6 +31,13 @@ FILE_BITS = 40
 """A line's place: the number of its file above, its offset below (files of up to a terabyte)."""
 
 
+POSSIBLE = (
+    pl.col("timestamp")
+    .is_between(datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
+    .fill_null(True)
+)
+"""Whether a time can be kept: what reads the lake knows years of four digits."""
+
 Place = TypeVar("Place", int, pl.Expr)
 
 
@@ -155,22 +162,27 @@ def _detected(shown: str, source: Source, lines: pl.Series, hints: Hints) -> tup
 def parse(unit: Unit) -> Read:
     """Lines become accesses, or finished pulls: a pure function, run wherever there is a processor."""
     parsed, lines, too_long = _parsed(unit)
-    malformed = dict(parsed.malformed)
-    if too_long:
-        malformed["line longer than 1 MiB"] = too_long
+    accesses = _possible(parsed.accesses)
+    finished = pl.DataFrame(schema=pulls.SCHEMA) if parsed.pulls is None else pulls.conform(parsed.pulls)
+    told = _possible(finished)
+    impossible = len(parsed.accesses) - len(accesses) + len(finished) - len(told)
+    reasons = {"line longer than 1 MiB": too_long, "a year that no calendar has": impossible}
     base = place(unit.number, 0)
     chunk = Chunk(unit.chunk.offset, b"", unit.chunk.end, unit.chunk.check, 0, unit.chunk.whole)
     return Read(
         chunk,
         lines + too_long,
-        _placed(named(parsed.accesses, unit.source), unit.source, base),
-        _placed(pulls.conform(parsed.pulls), unit.source, base)
-        if parsed.pulls is not None
-        else pl.DataFrame(schema=pulls.SCHEMA),
+        _placed(named(accesses, unit.source), unit.source, base),
+        _placed(told, unit.source, base),
         parsed.ignored,
-        malformed,
+        {**parsed.malformed, **{reason: count for reason, count in reasons.items() if count}},
         parsed.examples,
     )
+
+
+def _possible(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows whose time can be kept: nearly always all, without a copy."""
+    return frame if frame.select(POSSIBLE.all()).item() else frame.filter(POSSIBLE)
 
 
 def _parsed(unit: Unit) -> tuple[Parsed, int, int]:

@@ -269,6 +269,19 @@ def test_files_of_one_source_may_differ_in_format(tmp_path: Path) -> None:
     assert [report.format for report in result.files] == ["combined", "distribution", "combined"]
 
 
+@pytest.mark.parametrize("stamp", ["31/Dec/9999:23:59:59 -1200", "31/Dec/9999:23:59:59 +0000"])
+def test_a_time_that_no_calendar_has_spoils_no_lake(tmp_path: Path, stamp: str) -> None:
+    """The line is malformed; its pull would stand in a partition that nothing can read."""
+    line = logmaker.line(logmaker.BEGIN, "10.7.7.7", "GET /v2/acme/skewed/manifests/1")
+    log = logmaker.log(1, pulls=5)
+    (tmp_path / "x.log").write_bytes(log + line.replace(b"23/Nov/2026:07:00:00 +0000", stamp.encode()))
+    (tmp_path / "y.log").write_bytes(log)
+    skewed, plain = (read(tmp_path / f"{name}lake", tmp_path / f"{name}.log") for name in "xy")
+    assert skewed.malformed_reasons.pop("a year that no calendar has") == 1
+    assert skewed.malformed_reasons == plain.malformed_reasons
+    assert content(tmp_path / "xlake") == content(tmp_path / "ylake")
+
+
 # ------------------------------------------------------------------ killed
 
 
