@@ -38,7 +38,7 @@ def test_a_held_ranking_is_that_of_the_verb(
     answer = held.rank(at, hours, None, objective, 10)
     wanted = rank(lake, {}, [at], hours, 10, None, objective)
 
-    assert [row.image for row in answer.ranking] == [row.image for row in wanted.ranking] == [A, B]
+    assert [row.image for row in answer.ranking] == [row.image for row in wanted.ranking]
     assert [row.score for row in answer.ranking] == pytest.approx([row.score for row in wanted.ranking])
     assert answer.cutoffs == wanted.cutoffs
 
