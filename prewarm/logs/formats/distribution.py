@@ -13,10 +13,13 @@ from __future__ import annotations
 import polars as pl
 
 from prewarm.logs.formats import Hints, Parsed, clean, combined, fields, logrus, requests, share, sort_out
+from prewarm.logs.formats.remembered import Remembered
 
 _MARKS = ["http.request.", "go.version", "instance.id"]  # what logrus lines of other programs lack
 _KEYS = [before + mark for before in ('{"', ',"', ', "') for mark in _MARKS]  # of the line, not inside a text
 _TEXT = r"^[A-Za-z@][A-Za-z0-9_.@-]*="
+_DIGITS = "0123456789"
+_BEFORE_PORT = r"^(?:[^:,\[\]]+|\[[^,\[\]]*\]):$"
 _TERMINAL = r"^(?:\x1b\[[0-9;]*m)?(?:TRAC|DEBU|INFO|WARN|ERRO|FATA|PANI)(?:\x1b\[[0-9;]*m)?\[[0-9]+\] "
 
 
@@ -85,7 +88,7 @@ def _read_app(rows: pl.DataFrame) -> pl.DataFrame:
         "offset",
         "line",
         "timestamp",
-        fields.address(rows["peer"]).alias("client"),
+        _client(rows["peer"]),
         fields.known(pl.col("user")).alias("user"),
         fields.known(pl.col("agent")).alias("agent"),
         "method",
@@ -103,6 +106,19 @@ def _read_app(rows: pl.DataFrame) -> pl.DataFrame:
         _ignored().alias("ignored"),
         _malformed().alias("malformed"),
     )
+
+
+def _client(peers: pl.Series) -> pl.Series:
+    """Addresses without ports, worked out once for each host."""
+    client = _CLIENTS.join(peers.str.strip_chars_end(_DIGITS).alias("host").to_frame())["client"]
+    others = client.is_null() & peers.is_not_null()
+    return client.zip_with(~others, fields.address(peers).alias("client")) if others.any() else client
+
+
+def _clients(hosts: pl.Series) -> pl.DataFrame:
+    """The address before any port; null where only the whole text can tell where that begins."""
+    client = fields.address(hosts + "0").set(~hosts.str.contains(_BEFORE_PORT), None)
+    return pl.DataFrame({"host": hosts, "client": client})
 
 
 def _ignored() -> pl.Expr:
@@ -127,4 +143,5 @@ def _malformed() -> pl.Expr:
     )
 
 
+_CLIENTS = Remembered("host", _clients)
 FORMAT = Distribution()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import polars as pl
 
@@ -16,7 +17,12 @@ TRIES = 16
 FEW = 0.02
 """The share of lines that is not worth another try."""
 
+SAMPLE = 256
+MOST = 64
+"""Fields of a line."""
+
 ROW = "row"
+_SECOND = "field_1"  # what polars calls the second part of a text that it splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,12 @@ class Layout:
         return cls(tuple(openings), tuple(columns)) if openings and distinct else None
 
 
+def cut(lines: pl.Series, between: str) -> pl.DataFrame:
+    """The fields of each line, one column more than the first lines have; what is beyond is lost."""
+    fields = lines.head(SAMPLE).str.count_matches(between, literal=True).to_list()
+    return lines.str.split_exact(between, min(max(fields, default=0), MOST) + 1).struct.unnest()
+
+
 def read(
     pieces: pl.DataFrame,
     layout_of: Callable[[Sequence[str]], Layout | None],
@@ -41,20 +53,22 @@ def read(
 ) -> pl.DataFrame:
     """What those lines mean whose layout others share, with `row`, their place among `pieces`.
 
-    `pieces`: the fields of each line in its columns, null beyond the last. `layout_of` tells the layout of
-    one line's fields, if they have one. `meaning` gives for lines of one layout, in their order, columns of
-    text and `sure`: whether that is beyond doubt. Lines that are not are left out.
+    `pieces`: the fields of each line, as `cut` gives them (or cut once more), null beyond the last.
+    `layout_of` tells the layout of one line's fields, if they have one. `meaning` gives for lines of one
+    layout, in their order, columns of text and `sure`: whether that is beyond doubt. Lines that are not
+    are left out.
     """
-    rest, found = pieces.with_row_index(ROW), []
+    found: list[pl.DataFrame] = []
+    rest = pieces.with_row_index(ROW).filter(pl.col(_SECOND).is_not_null())  # one field is no layout
     for _ in range(TRIES):
         if rest.height <= FEW * pieces.height:
             break
         first = [field for field in rest.row(0)[1:] if field is not None]
-        layout = layout_of(first)
-        if layout is None:
+        layout = layout_of(first) if len(first) < pieces.width else None  # there may be more, which are lost
+        fits = rest.select(_fits(tuple(pieces.columns), layout)).to_series() if layout else None
+        if layout is None or fits is None or not fits[0]:
             rest = rest[1:]
             continue
-        fits = rest.select(_fits(rest.columns[1:], layout)).to_series()
         alike = rest if fits.all() else rest.filter(fits)
         rest = rest.clear() if fits.all() else rest.filter(~fits)
         told = alike.select(ROW).hstack(meaning(alike.drop(ROW), layout))
@@ -62,7 +76,8 @@ def read(
     return pl.concat(found, how="diagonal") if found else pl.DataFrame(schema={ROW: pl.UInt32})
 
 
-def _fits(columns: Sequence[str], layout: Layout) -> pl.Expr:
+@lru_cache(maxsize=64)
+def _fits(columns: tuple[str, ...], layout: Layout) -> pl.Expr:
     openings = layout.openings
     begin = [pl.col(column).str.starts_with(text) for column, text in zip(columns, openings, strict=False)]
     ends = [pl.col(column).is_null() for column in columns[len(openings) : len(openings) + 1]]

@@ -15,6 +15,8 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 
 import polars as pl
 
@@ -50,7 +52,6 @@ _CLOSED = re.compile(rf'(?:[^"]|{_QUOTED})*')
 _CUT, _REQUEST = " http.re", "http.re"  # request or response: where most fields of ours begin
 _HEAD = "level="  # what stands between the stamp and them
 _ENDLESS = 1 << 30
-_MOST_TEXT, _MOST_JSON = 16, 32  # fields of a line
 _TEXT_KEY, _JSON_KEY = re.compile(r"[\w.-]+="), re.compile(r'[\w@.-]+":')
 
 
@@ -117,7 +118,7 @@ def _unquoted(values: pl.Series) -> pl.Series:
 
 def _cut_text(lines: pl.Series) -> pl.DataFrame:
     """The stamp, what stands between it and the first field of the request, each field from there on."""
-    pieces = lines.str.split_exact(_CUT, _MOST_TEXT).struct.unnest()
+    pieces = layouts.cut(lines, _CUT)
     head = pieces["field_0"].str.splitn(" ", 2).struct.rename_fields(["stamp", "head"]).struct.unnest()
     return head.hstack(pieces.drop("field_0"))
 
@@ -141,7 +142,7 @@ def _mean_text(pieces: pl.DataFrame, layout: Layout) -> pl.DataFrame:
 
 
 def _cut_json(lines: pl.Series) -> pl.DataFrame:
-    return lines.str.split_exact(',"', _MOST_JSON).struct.unnest()
+    return layouts.cut(lines, ',"')
 
 
 def _json_layout(line: Sequence[str]) -> Layout | None:
@@ -174,22 +175,29 @@ def _layout(line: Sequence[str], keys: Sequence[str], columns: Sequence[str | No
 
 def _meaning(parts: pl.DataFrame, layout: Layout, grammar: _Grammar) -> pl.DataFrame:
     """The columns of a layout, and `sure`: values that vary as they stand there, of others what is known."""
-    told = list(zip(parts.columns, layout.openings, layout.columns, strict=False))
-    varied = [
-        (column, *grammar.value(pl.col(name), begin)) for name, begin, column in told if column in _VARIED
-    ]
-    repeated = [
-        name for name in parts.columns if name not in {n for n, _, column in told if column in _VARIED}
-    ]
-    known = grammar.known.join(pl.concat([parts[name].alias("text") for name in repeated]).to_frame())
-    each = {name: known.slice(place * parts.height, parts.height) for place, name in enumerate(repeated)}
-    sure = [*(certain for *_, certain in varied), *(pl.lit(part["sure"]) for part in each.values())]
-    columns = [found.alias(str(column)) for column, found, _ in varied]
-    columns += [
-        pl.lit(each[name]["value"].alias(column)) for name, _, column in told if column and name in each
-    ]
-    columns += [pl.lit(each[name]["user"]) for name, begin, _ in told if begin == _HEAD]
-    return parts.lazy().select(*columns, pl.all_horizontal(sure).fill_null(False).alias("sure")).collect()
+    columns = dict(zip(parts.columns, layout.columns, strict=False))
+    known = _known(parts.select(name for name in parts.columns if columns.get(name) not in _VARIED), grammar)
+    found, sure = grammar.values(tuple(parts.columns), layout)
+    told = [each["value"].alias(str(columns[name])) for name, each in known.items() if columns.get(name)]
+    if "head" in known:
+        told.append(known["head"]["user"])
+    surely = pl.all_horizontal(*sure, *(_spread(each["sure"]) for each in known.values()))
+    every = [*found, *map(_spread, told), surely.fill_null(False).alias("sure")]
+    return parts.lazy().with_columns(every).select([each.meta.output_name() for each in every]).collect()
+
+
+def _known(parts: pl.DataFrame, grammar: _Grammar) -> dict[str, pl.DataFrame]:
+    """What is known of each column, in one row where it is the same text in all."""
+    same = parts.select(pl.all().eq_missing(pl.all().first()).all()).row(0)
+    texts = [part.head(1) if alike else part for part, alike in zip(parts, same, strict=True)]
+    known = grammar.known.join(pl.concat([text.alias("text") for text in texts]).to_frame())
+    ends = accumulate(map(len, texts))
+    return {text.name: known.slice(end - len(text), len(text)) for text, end in zip(texts, ends, strict=True)}
+
+
+def _spread(values: pl.Series) -> pl.Expr:
+    """The values, or the one that all rows have."""
+    return pl.lit(values if len(values) != 1 else values[0], values.dtype).alias(values.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +211,18 @@ class _Grammar:
     always: str
     known: Remembered
 
-    def value(self, field: pl.Expr, opening: str) -> tuple[pl.Expr, pl.Expr]:
-        """The value of a field that begins with `opening`, and whether it means itself."""
-        rest = field.str.slice(len(opening))
+    @lru_cache(maxsize=64)  # noqa: B019 - there are two grammars, for good
+    def values(self, names: tuple[str, ...], layout: Layout) -> tuple[list[pl.Expr], list[pl.Expr]]:
+        """Of fields that vary, their values, and whether these mean themselves."""
+        found, sure = [], []
+        for name, opening, column in zip(names, layout.openings, layout.columns, strict=False):
+            if column in _VARIED:
+                value, certain = self._value(pl.col(name).str.slice(len(opening)), opening)
+                found.append(value.alias(column))
+                sure.append(certain)
+        return found, sure
+
+    def _value(self, rest: pl.Expr, opening: str) -> tuple[pl.Expr, pl.Expr]:
         if opening.endswith('"'):
             inner = rest.str.strip_suffix('"')
             return inner, rest.str.ends_with('"') & ~inner.str.contains(self.never)

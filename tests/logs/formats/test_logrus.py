@@ -144,6 +144,28 @@ _VALUE = st.lists(
 ).map("".join)
 
 
+def test_messages_about_no_request_hide_no_layout() -> None:
+    startup = as_text(HEAD | {"msg": "listening on [::]:5000", "go.version": "go1.27.3"})
+    strange = as_text({"time": "x", "http.request.host": "y"})
+    lines = pl.Series([startup] * 100 + [strange] + [TEXT] * 100)
+    assert logrus.text_alike(lines)["row"].to_list() == list(range(101, 201))
+
+
+@pytest.mark.parametrize(
+    ("line", "field"), [(TEXT, " http.request.x{}=y"), (JSON, ',"x{}":"y"')], ids=["text", "json"]
+)
+@pytest.mark.parametrize("first", [False, True])
+def test_a_line_of_many_fields_is_read_to_its_end(line: str, field: str, first: bool) -> None:
+    """Also where no line before it has as many."""
+    alike, alone, both = WAYS[line]
+    end = ' auth.user.name="late"' if line is TEXT else ',"auth.user.name":"late"}'
+    many = line.removesuffix("}") + "".join(field.format(n) for n in range(300)) + end
+    lines = pl.Series([many, *[line] * 400] if first else [*[line] * 400, many])
+    assert_frame_equal(both(lines), alone(lines))
+    assert both(lines)["user"].drop_nulls().to_list() == ["late"]
+    assert alike(lines).height == 400
+
+
 @given(st.lists(st.dictionaries(st.sampled_from([*HEAD, *FIELDS, *TAIL, "err.detail"]), _VALUE), max_size=4))
 @pytest.mark.parametrize(("line", "render"), [(TEXT, as_text), (JSON, as_json)])
 def test_whatever_a_field_holds_means_the_same_either_way(
