@@ -55,6 +55,8 @@ class Distribution:
         """Accesses of families `app` and `access`."""
         rows = clean(lines)
         is_json = rows["line"].str.starts_with("{")
+        if is_json.all():
+            return sort_out(_read_json(rows)) if rows.height else Parsed()
         is_text = rows["line"].str.contains(_TEXT)
         parts = [
             read(rows.filter(fits))
@@ -65,8 +67,6 @@ class Distribution:
             )
             if fits.any()
         ]
-        if not parts:
-            return Parsed()
         return sort_out(parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal").sort("offset"))
 
 

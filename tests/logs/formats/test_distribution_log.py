@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prewarm.logs.formats import Hints, Parsed, distribution
+from prewarm.logs.formats import Hints, Parsed, distribution, fields
 
 FIELDS = {
     "time": "2026-11-24T08:15:02.311204999Z",
@@ -182,6 +182,16 @@ def test_lines_for_a_terminal_are_refused_with_the_reason() -> None:
     )
     assert "tty" in (distribution.FORMAT.refuse(coloured) or "")
     assert distribution.FORMAT.refuse(pl.Series([as_text(FIELDS)])) is None
+
+
+_PEER = st.lists(st.sampled_from(["10.0.0.7", "::1", "[2001:db8::1]", *":[],-", "443", "7", "host", ""]))
+
+
+@given(st.lists(_PEER.map("".join), min_size=1))
+def test_clients_are_addresses_whatever_the_port(peers: list[str]) -> None:
+    """Working out each host once changes nothing."""
+    parsed = parse(*(json.dumps(FIELDS | {"http.request.remoteaddr": peer}) for peer in peers))
+    assert parsed.accesses["client"].to_list() == fields.address(pl.Series(peers)).to_list()
 
 
 @given(
