@@ -49,8 +49,17 @@ def workload(images: int = IMAGES) -> Grid:
     )
 
 
+def auto(grid: Grid) -> object:
+    """The default model: means, chances and a 90 % interval of a day; its own tests give the dispersion."""
+    from prewarm.demand.forecasters.auto import Auto
+
+    answers = Auto().fit(grid)
+    means = answers.means(DAY)
+    return answers.dispersion.probability(means), answers.dispersion.interval(means, 90)
+
+
 def profile(grid: Grid) -> object:
-    """The default model: means of a day."""
+    """The pooled profile alone: means of a day."""
     from prewarm.demand.forecasters.profile import Profile
 
     return Profile().forecast(grid, DAY)
@@ -101,6 +110,7 @@ def statsmodels_per_image(grid: Grid) -> object:
 
 CASES: dict[str, tuple[Callable[[Grid], object], float]] = {
     "seasonal naive": (seasonal_naive, 1),
+    "auto with chances and interval": (auto, 1),
     "profile": (profile, 1),
     "profile with chances and interval": (profile_with_chances, 1),
     "boosted": (boosted, 1),
