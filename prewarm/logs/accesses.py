@@ -28,7 +28,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "digest": pl.String,  # of the response, where logged
     "media_type": pl.String,
     "key": pl.String,  # the request's native id, where logged
-    "family": pl.String,  # app | access: which line of a request (merge_requests); event: no logged request
+    "family": pl.String,  # app | access: which line of a request; event | upstream: no request of a client
     "offset": pl.Int64,  # of the line's first byte in the decompressed file
 }
 
@@ -66,7 +66,27 @@ def merge_requests(accesses: pl.DataFrame) -> pl.DataFrame:
     of the first line. Two identical lines of one family are two requests. Columns beyond SCHEMA
     (`site`, `source`) are kept, and lines of different sources never merge.
     """
-    return _merge_families(_merge_by_key(accesses))
+    return _merge_families(_merge_by_key(_told_by_upstream(accesses)))
+
+
+def _told_by_upstream(accesses: pl.DataFrame) -> pl.DataFrame:
+    """`cache` of requests whose key a line of family `upstream` has: the registry asked on, a miss.
+
+    Such lines stay, for requests still to come; they have no object, so that nothing is made of them.
+    """
+    upstream = (pl.col("family") == "upstream").fill_null(False)
+    asked = accesses.filter(upstream).select(*_source(accesses), "key").unique()
+    if asked.is_empty():
+        return accesses
+    known = accesses.join(
+        asked.with_columns(_asked=pl.lit("miss")),
+        on=asked.columns,
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
+    )
+    told = pl.when(pl.col("key").is_not_null() & ~upstream).then("_asked")
+    return known.with_columns(pl.coalesce("cache", told).alias("cache")).drop("_asked")
 
 
 def _merge_by_key(accesses: pl.DataFrame) -> pl.DataFrame:

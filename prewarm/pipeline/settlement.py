@@ -334,7 +334,9 @@ class Settlement:
         """Requests by file, those left out that were counted when they were first read."""
         number = number_of(pl.col("offset"))
         border = _mapped(number, {c.number: place(c.number, c.before) for c in self.cursors})
-        logged = pl.col("family").ne_missing("event") & (pl.col("offset") >= border)
+        logged = ~pl.col("family").is_in(["event", "upstream"]).fill_null(False) & (
+            pl.col("offset") >= border
+        )
         counts = requests.filter(logged).group_by(number.alias("number")).len()
         for file, count in counts.iter_rows():
             self.accesses[file] = self.accesses.get(file, 0) + count

@@ -5,7 +5,7 @@ function of the lines: no clock, no files, no state between chunks. Lines of one
 family logs more than once are all yielded; `prewarm.logs.pulls.merge_requests` joins them, since
 they may fall into different chunks.
 
-Three kinds of sources:
+Four kinds of sources:
 
 - **Request logs** yield accesses of family `app` (application lines, stamped at completion) or
   `access` (access lines, stamped at the start).
@@ -15,6 +15,8 @@ Three kinds of sources:
   but are not counted as accesses, for they are no logged requests. `method` is GET or HEAD where the
   source tells; null where it does not, and then `kind` of the pull is null too, unless a blob of the
   session shows it. A push is a PUT of a manifest with status 201.
+- **Logs of what a registry asks its own upstream** yield rows of family `upstream`: the `key` of the
+  client's request, which was a miss, and no `object`.
 - **Logs of finished pulls** (engines, nodes, `events`) yield pulls; no session is made of them.
 
 A file that is one JSON document reaches a format as lines, one record a line (`logs.documents`), and

@@ -4,13 +4,16 @@
     20261124091502|milliseconds|REQUEST|address|user|method|path|protocol|status|bytes
     2026-11-24 09:15:02,411 [trace] [ACCEPTED DOWNLOAD] repository:path/tag/manifest.json for user/address.
 
-The access log counts what was served from its storage; the layers of an image stand in it under the tag.
+request-out.log, in the form of the first, has what Artifactory asked its upstream, with the trace of the
+client's request that was a miss; it is no demand. The access log counts what was served from storage; the
+layers of an image stand in it under the tag.
 """
 
 from __future__ import annotations
 
 import polars as pl
 
+from prewarm.logs.accesses import SCHEMA
 from prewarm.logs.formats import Hints, stamps
 from prewarm.logs.formats.logged import RequestLog, accesses_of
 
@@ -24,11 +27,23 @@ _ACCESS = (
 _BLOB = r"^(?P<name>.+)/[^/]+/sha256__(?P<hex>[0-9a-f]{64})$"
 _MANIFEST = r"^(?P<name>.+)/(?P<reference>[^/]+)/(?:list\.)?manifest\.json$"
 _NOBODY = ("non_authenticated_user", "anonymous")
+_ASKING = "Artifactory asking its upstream"
 _COLUMNS = ("time", "key", "peer", "user", "method", "uri", "status", "bytes", "took", "agent", "ignored")
 
 
 def _read(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
-    """Each line by the grammar that its form shows."""
+    """Each line by the grammar that its form shows; what an upstream was asked tells of a miss only."""
+    rows = _read_lines(lines, hints)
+    asking = (pl.col("ignored") == _ASKING).fill_null(False) & pl.col("key").is_not_null()
+    nothing = [name for name in SCHEMA if name not in ("timestamp", "key", "family", "offset")]
+    return rows.with_columns(
+        *(pl.when(~asking).then(name).alias(name) for name in nothing if name in rows.columns),
+        pl.when(asking).then(pl.lit("upstream")).otherwise("family").alias("family"),
+        pl.when(~asking).then("ignored").alias("ignored"),
+    )
+
+
+def _read_lines(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
     line = pl.col("line")
     bars = lines.select(line.str.count_matches("|", literal=True)).to_series()
     six = (bars == len(_SIX) - 1) & lines["line"].str.contains("|REQUEST|", literal=True)
@@ -61,9 +76,9 @@ def _split(lines: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
 
 
 def _upstream() -> pl.Expr:
-    """request-out.log: an absolute URL, asked by Artifactory itself."""
+    """request-out.log shows by absolute URLs: asked by Artifactory itself."""
     absolute = pl.col("uri").str.contains("^https?://")
-    return pl.when(absolute).then(pl.lit("Artifactory asking its upstream")).alias("ignored")
+    return pl.when(absolute).then(pl.lit(_ASKING)).alias("ignored")
 
 
 def _accepted(lines: pl.DataFrame) -> pl.DataFrame:
@@ -103,7 +118,7 @@ def _padded(part: pl.DataFrame) -> pl.DataFrame:
 
 FORMAT = RequestLog(
     "artifactory",
-    "Artifactory 7 and 6 request log, and its access log; request-out.log is no demand",
+    "Artifactory 7 and 6 request log, its access log; request-out.log beside it tells misses",
     frozenset({"tag", "digest", "bytes", "seconds", "client", "user", "agent"}),
     _read,
     ("|", "[ACCEPTED ", "[DENIED "),

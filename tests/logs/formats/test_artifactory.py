@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
+from prewarm.logs import pulls
 from prewarm.logs.formats import Hints, Parsed, artifactory, detect
 
 HEX = "9a" * 32
@@ -69,10 +70,17 @@ def test_denied_is_not_served() -> None:
     ].to_list() == [403]
 
 
-def test_what_an_upstream_is_asked_is_no_demand() -> None:
-    """Lines of request-out.log hold a whole URL."""
-    line = SEVEN.replace("/api/docker/remote/", "https://registry-1.docker.io/")
-    assert parse(line).ignored == {"Artifactory asking its upstream": 1}
+def test_what_an_upstream_is_asked_tells_a_miss() -> None:
+    """A line of request-out.log holds a whole URL and the trace of a client's request; it makes no pull."""
+    out = SEVEN.replace("/api/docker/remote/", "https://registry-1.docker.io/").replace(
+        "|k8s|", "|_internal|"
+    )
+    hit = SEVEN.replace("trace1", "trace2").replace("10.20.1.17", "10.20.1.18")
+    parsed = parse(out, SEVEN, hit)
+    assert parsed.accesses["family"].to_list() == ["upstream", "access", "access"]
+    made = pulls.collapse(pulls.sessions(pulls.merge_requests(parsed.accesses))).sort("client")
+    assert made.select("client", "cache").rows() == [("10.20.1.17", "miss"), ("10.20.1.18", None)]
+    assert pulls.sessions(pulls.merge_requests(parse(out).accesses)).is_empty()
 
 
 def test_a_line_of_neither_is_malformed() -> None:
