@@ -62,7 +62,7 @@ SILENCES = (0.7, 2.0, 5.0, 12.0, 24.0, 48.0, 120.0)  # hours of activity since t
 AGES = (4, 24, 72, 168)  # hours since the first pull
 STATES = (len(SILENCES) + 1) * (len(AGES) + 1) * 2
 DOUBT = 2.0  # pulls that a state's factor is shrunk towards 1 with
-FACTORS = (0.02, 2.0)
+FACTORS = (0.02, 1.3)
 
 
 @dataclass(frozen=True)
