@@ -26,6 +26,9 @@ from prewarm.logs.wrappers import Chain
 DEEPEST = 5
 """How many wrappers may stand around each other."""
 
+GLANCE = 20
+"""Lines that confirm a guess."""
+
 MOST_DOUBTFUL = 2
 """How many of these may be of a kind that could be part of a line."""
 
@@ -71,15 +74,17 @@ def certain(lines: pl.Series, hints: Hints) -> Chain:
     return chain
 
 
-def stand_around(lines: pl.Series, chain: Chain, hints: Hints) -> bool:
-    """Whether it is these wrappers that stand around a file's first lines, and no others."""
-    sample = pl.DataFrame({"line": sample_of(lines)}).with_row_index("offset")
+def confirmed(lines: pl.Series, chain: Chain, format: Format, hints: Hints, formats: list[Format]) -> bool:
+    """Whether a guess holds: these wrappers stand around the first lines, and no format says more of them."""
+    sample = pl.DataFrame({"line": sample_of(lines).head(GLANCE)}).with_row_index("offset")
     for name in chain:
         if sample.is_empty() or share(wrappers.WRAPPERS[name].fits(sample["line"])) < CLEARLY:
             return False
         sample = wrappers.WRAPPERS[name].peel(sample, hints)
     inner = _around(sample["line"])
-    return inner is None or not inner.certain
+    if inner is not None and inner.certain:
+        return False
+    return fitting(sample["line"], usable(formats, _stamped(sample))).format is format
 
 
 def _around(lines: pl.Series) -> wrappers.Wrapper | None:

@@ -126,7 +126,8 @@ def look(path: str, shown: str, source: Source, likely: Log | None = None) -> Lo
     hints = Hints(source.timezone, written=written, keys=source.keys)
     if likely and source.format in ("auto", likely.format.name):
         log, parsed = _opened(path, shown, likely.format, likely.wrappers, frame, hints)
-        same = detection.stand_around(frame["line"], likely.wrappers, hints)
+        formats = registered() if source.format == "auto" else [likely.format]
+        same = detection.confirmed(frame["line"], likely.wrappers, likely.format, hints, formats)
         if same and parsed.accesses.height > 0 and not parsed.malformed:
             return log
     return _opened(path, shown, *_detected(shown, source, frame["line"], hints), frame, hints)[0]

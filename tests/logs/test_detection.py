@@ -126,4 +126,12 @@ def test_certain_wrappers_are_found_whatever_is_inside() -> None:
 @pytest.mark.parametrize(("chain", "expected"), [(("cri",), True), ((), False), (("syslog",), False)])
 def test_a_guess_is_checked(chain: wrappers.Chain, expected: bool) -> None:
     """Neither too many wrappers nor too few stand around these lines."""
-    assert detection.stand_around(pl.Series([WRAPPED["cri"]] * 3), chain, HINTS) is expected
+    lines = pl.Series([WRAPPED["cri"]] * 3)
+    assert detection.confirmed(lines, chain, combined.FORMAT, HINTS, registered()) is expected
+
+
+def test_a_guess_gives_way_to_a_format_that_says_more() -> None:
+    """Though the lines fit the one that was guessed."""
+    nexus = '10.20.1.17 - k8s [24/Nov/2026:09:15:02 +0000] "GET /v2/ HTTP/1.1" 200 1791 12 "cri/1" [qtp1-925]'
+    assert not detection.confirmed(pl.Series([nexus]), (), combined.FORMAT, HINTS, registered())
+    assert detection.confirmed(pl.Series([nexus]), (), combined.FORMAT, HINTS, [combined.FORMAT])

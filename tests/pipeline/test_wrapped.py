@@ -148,3 +148,12 @@ def test_exports_of_one_journal_may_overlap(tmp_path: Path) -> None:
         assert [report.wrapper for report in result.files] == ["journald"]
     clients = Lake.open(tmp_path / "lake").read("pulls")["client"]
     assert sorted(clients) == sorted(f"10.0.0.{number}" for number in range(1, 41))
+
+
+def test_a_log_of_another_program_beside_is_read_as_what_it_is(tmp_path: Path) -> None:
+    """Though its lines would pass for those of the first file, with fields in the wrong places."""
+    line = '10.20.1.17 - k8s [24/Nov/2026:09:15:02 +0000] "GET /v2/a/b/manifests/1 HTTP/1.1" 200 '
+    (tmp_path / "a.log").write_text(f'{line}1791 "-" "cri/1"\n' * 3)
+    (tmp_path / "b.log").write_text(f'{line}- 1791 12 "cri/1" [qtp1-925]\n' * 3)
+    result = ingest(Lake.open(tmp_path / "lake"), [Source(paths=(str(tmp_path / "*.log"),))])
+    assert [report.format for report in result.files] == ["combined", "nexus"]

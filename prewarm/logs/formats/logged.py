@@ -33,7 +33,8 @@ class RequestLog:
 
     `read` turns clean lines (offset, line, maybe stamp) into rows for `sort_out`, as `accesses_of` gives
     them. `marks` are texts of which every line of the family holds one, or none for any line.
-    `must`: a pattern that at least one line fits, for a family whose lines stand among others.
+    `must`: a pattern that at least one line fits: for a family whose lines stand among others, or to tell
+    cheaply that no line is of it.
     `unusable` explains lines that are of the family, but cannot be read.
     """
 

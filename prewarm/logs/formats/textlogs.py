@@ -56,12 +56,12 @@ def _text(
     patterns: Sequence[str],
     finish: Finish,
     marks: tuple[str, ...] = (),
-    specificity: int = 2,
+    must: str = "",
 ) -> RequestLog:
     def read(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
         return accesses_of(_finished(found(lines, patterns), hints, name, finish), name)
 
-    return RequestLog(name, summary, frozenset(tells.split()), read, marks, specificity)
+    return RequestLog(name, summary, frozenset(tells.split()), read, marks, must=must)
 
 
 def _finished(rows: pl.DataFrame, hints: Hints, name: str, finish: Finish) -> pl.DataFrame:
@@ -159,6 +159,7 @@ NEXUS = _text(
     "tag digest bytes seconds client user agent",
     [_NEXUS, _NEXUS_OUTBOUND],
     _nexus,
+    must=r'\d \d+ "[^"]*"(?: \[[^\]]*\])?$',
 )
 
 
@@ -237,6 +238,7 @@ HAPROXY = _text(
     "tag digest bytes seconds client agent host",
     [_HAPROXY, _HAPROXY_CLF],
     _haproxy,
+    must=r'/[+-]?\d+/[+-]?\d+ -?\d+ |" (?:-?\d+ ){4}',
 )
 
 
@@ -260,6 +262,7 @@ ENVOY = RequestLog(
             stamps.rfc3339(pl.col("time")).alias("timestamp"), _seconds(1e3)
         ),
     ),
+    must=r'^\[\d{4}-|"response_code"',
 )
 
 
@@ -277,4 +280,5 @@ S3 = _text(
     "digest bytes seconds client agent",
     [_S3],
     lambda rows, hints: _clf(1e3)(rows, hints).with_columns(pl.lit(None, pl.String).alias("user")),
+    must="^[0-9a-f]{64} ",
 )
