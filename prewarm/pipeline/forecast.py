@@ -134,7 +134,7 @@ def forecast(
             continue
         found.append(known)
         rows.append(_rows(known, asked, hours, level))
-        warnings += _young_warnings(place, [(at, asked)])
+        warnings += [*_young_warnings(place, [(at, asked)]), *known.notes]
     if not found:
         raise NotEnoughHistory((*warnings, *unborn)[0])
     for table in rows if store else ():
@@ -180,7 +180,7 @@ def rank(
                 answers_to = known.expected(sorted(set(asked.values())), hours)
                 for moment, instead in asked.items():
                     expected[moment].append(answers_to[instead])
-                warnings += _young_warnings(place, asked.items())
+                warnings += [*_young_warnings(place, asked.items()), *known.notes]
         except NotEnoughHistory as error:
             (warnings if extent.first < max(at) else unborn).append(str(error))
     if not all(expected.values()):

@@ -51,6 +51,11 @@ class Outlook:
     def dispersion(self) -> Dispersion:
         return self.answers.dispersion
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the model says of itself: images that it had to leave to another."""
+        return tuple(getattr(self.answers, "notes", ()))
+
     def means(self, ahead: range) -> NDArray[np.float32]:
         """Expected pulls, images x len(ahead)."""
         return self.answers.means(ahead)

@@ -8,11 +8,13 @@ reference to look at and to compare with, not the engine. It is bounded: 20 imag
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prewarm.demand.distribution import TYPICAL, Dispersion, calibrate
 from prewarm.demand.forecasters import FLAT, Prior
 from prewarm.demand.forecasters.profile import Profile
 
@@ -31,8 +33,8 @@ class ETS:
     """Error, trend (damped) and daily season, additive, on the root of the counts.
 
     The root steadies the variance of counts (Anscombe, 1948). An image takes the profile's forecast when it
-    is not among the `busiest`, when there are fewer than three days of history, and when the optimiser ends
-    in no finite forecast. Forecasts above 1.5 x the busiest hour + 5 are cut.
+    is not among the `busiest`, when there are fewer than three days of history, and when the optimiser fails,
+    which the notes of the fit tell. Forecasts above 1.5 x the busiest hour + 5 are cut.
     """
 
     prior: Prior = FLAT
@@ -41,15 +43,48 @@ class ETS:
 
     def forecast(self, history: Grid, ahead: range) -> NDArray[np.float32]:
         """Expected pulls, images x len(ahead)."""
-        means = Profile(self.prior).forecast(history, ahead)
-        if history.hours < 3 * SEASON or not len(ahead):
-            return means
-        for image in _busiest(history, self.busiest):
-            series = _filled(history, image)
-            forecast = _smoothed(series, ahead)
+        return self._smoothed(history, TYPICAL).means(ahead)
+
+    def fit(self, history: Grid, before: Dispersion | None = None) -> Smoothed:
+        """The fitted series, with the dispersion of the last days' errors."""
+        return self._smoothed(history, calibrate(history, self.forecast, before or self.prior.dispersion))
+
+    def _smoothed(self, history: Grid, dispersion: Dispersion) -> Smoothed:
+        images = _busiest(history, self.busiest) if history.hours >= 3 * SEASON else np.empty(0, np.int64)
+        series = {int(image): _filled(history, int(image)) for image in images}
+        fitted = {image: _fitted(values) for image, values in series.items()}
+        caps = {image: float(1.5 * values.max() + 5) for image, values in series.items()}
+        failed = sorted(history.images[image] for image, found in fitted.items() if found is None)
+        return Smoothed(history, Profile(self.prior), fitted, caps, dispersion, _notes(failed))
+
+
+@dataclass(frozen=True, eq=False)
+class Smoothed:
+    """The series that were fitted (None: the optimiser failed), and the profile for the rest."""
+
+    history: Grid
+    profile: Profile
+    fitted: Mapping[int, Any]
+    caps: Mapping[int, float]
+    dispersion: Dispersion
+    notes: tuple[str, ...]  # what a reader of the result should know
+
+    def means(self, ahead: range) -> NDArray[np.float32]:
+        """Expected pulls, images x len(ahead)."""
+        means = self.profile.forecast(self.history, ahead)
+        for image, found in self.fitted.items():
+            if found is None or not len(ahead):
+                continue
+            forecast = _forecast(found, ahead)
             if np.isfinite(forecast).all():
-                means[image] = np.clip(forecast, 0, 1.5 * series.max() + 5)
+                means[image] = np.clip(forecast, 0, self.caps[image])
         return means
+
+
+def _notes(failed: list[str]) -> tuple[str, ...]:
+    if not failed:
+        return ()
+    return (f"ets could not be fitted to {len(failed)} images ({failed[0]}, …), which have the profile",)
 
 
 def _busiest(history: Grid, count: int) -> NDArray[np.int64]:
@@ -69,8 +104,8 @@ def _filled(history: Grid, image: int) -> NDArray[np.float64]:
     return np.where(observed, series, (sums / np.maximum(known, 1))[hour])
 
 
-def _smoothed(series: NDArray[np.float64], ahead: range) -> NDArray[np.float64]:
-    """Forecast of one series; NaN where the optimiser fails. Its warnings are of no use to a reader."""
+def _fitted(series: NDArray[np.float64]) -> Any:
+    """One fitted series; None where the optimiser fails. Its warnings are of no use to a reader."""
     from statsmodels.tsa.exponential_smoothing.ets import ETSModel
 
     model = ETSModel(
@@ -85,8 +120,15 @@ def _smoothed(series: NDArray[np.float64], ahead: range) -> NDArray[np.float64]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            fitted = model.fit(maxiter=STEPS, disp=False)
+            found = model.fit(maxiter=STEPS, disp=False)
         except (ValueError, np.linalg.LinAlgError):
-            return np.full(len(ahead), np.nan)
+            return None
+        return found if np.isfinite(found.forecast(1)).all() else None
+
+
+def _forecast(fitted: Any, ahead: range) -> NDArray[np.float64]:
+    """Expected pulls of one series: the squared root, and the variance around it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         root = np.asarray(fitted.forecast(ahead.stop), dtype=np.float64)[ahead.start :]
-    return np.maximum(root, 0) ** 2 + float(np.var(fitted.resid))
+    return np.asarray(np.maximum(root, 0) ** 2 + float(np.var(fitted.resid)), dtype=np.float64)
