@@ -134,6 +134,13 @@ def test_whatever_text_lines_hold_they_are_cut_at_newlines_alone(texts: list[str
     assert frame["line"].to_list() == ["x", *texts, "y"]
 
 
+@pytest.mark.parametrize("magic", [b"\x1f\x8b\x08", b"x\x9c", b"x^", b"x\xda", b"x\x01", b"(\xb5/\xfd"])
+def test_lines_that_look_compressed_are_lines(magic: bytes) -> None:
+    """What a file holds is inflated once, by its first bytes, and not again."""
+    inner = zlib.compress(b"inflated") if magic == b"x\x9c" else magic
+    assert texts(Chunk(0, inner + b"\nb\n", 0, 0))[-1] == "b"
+
+
 def test_text_is_made_valid() -> None:
     """A byte order mark and carriage returns go, bytes that are no UTF-8 become U+FFFD."""
     assert texts(Chunk(0, "\ufeffé\r\nb\n".encode(), 0, 0)) == ["é", "b"]

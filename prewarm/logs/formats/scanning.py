@@ -31,6 +31,7 @@ _SCHEMA = {name: pl.Int16 if name == "status" else pl.String for name in (*_COLU
 _STAMP = "[%d/%b/%Y:%H:%M:%S%z]"
 _STAMP_LENGTH = len("[24/Nov/2026:01:58:42+0000]")
 _FORWARDED = r"^([0-9A-Fa-f:.]+)(?:,|$)"
+_INFLATED = (b"\x1f", b"x", b"(")  # polars takes bytes that begin with these for gzip, zlib or zstd
 _AROUND = 3 + 9 + 6  # the digits of the status, the blanks between ten fields, three pairs of quotes
 _AROUND_MORE = 3  # another blank, another pair
 
@@ -69,7 +70,7 @@ def scan(data: bytes, offset: int) -> Scanned | None:
 def _speaks_otherwise(data: bytes) -> bool:
     """Whether CSV would read another meaning into these bytes, or the last line is not whole."""
     escaped = b"\\" in data and b'\\"' in data
-    foreign = b"\r" in data or b"\0" in data or data.startswith(codecs.BOM_UTF8)
+    foreign = b"\r" in data or b"\0" in data or data.startswith((codecs.BOM_UTF8, *_INFLATED))
     return escaped or foreign or not data.endswith(b"\n")
 
 
