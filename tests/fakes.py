@@ -100,6 +100,7 @@ class FakeRegistry:
         self.auth = auth
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}  # (repository, tag or digest)
+        self.lists = False  # referrers, by their subject (distribution-spec 1.1)
         self.quota: int | None = None  # pulls that are left of 100, as Docker Hub counts them
         self.seen: list[Seen] = []
         self.released = asyncio.Event()  # lets hanging requests end
@@ -188,6 +189,7 @@ class FakeRegistry:
         application.router.add_route("*", "/v2/", self._base)
         application.router.add_route("GET", "/v2/_catalog", self._catalog)
         application.router.add_route("*", "/v2/{repository:.+}/manifests/{reference}", self._manifest)
+        application.router.add_route("GET", "/v2/{repository:.+}/referrers/{digest}", self._referrers)
         application.router.add_route("*", "/v2/{repository:.+}/blobs/uploads/{upload:.*}", self._upload)
         application.router.add_route("*", "/v2/{repository:.+}/blobs/{digest}", self._blob)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
@@ -318,6 +320,18 @@ class FakeRegistry:
             left = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": f"{self.quota};w=21600"}
             headers |= left
         return web.Response(body=body, headers=headers)
+
+    async def _referrers(self, request: web.Request) -> web.StreamResponse:
+        if not self.lists:
+            return self._refuse(404, "NOT_FOUND")
+        entries = {
+            sha256(body): descriptor(body, media_type)
+            for (repository, _), (body, media_type) in self.manifests.items()
+            if repository == request.match_info["repository"]
+            and json.loads(body).get("subject", {}).get("digest") == request.match_info["digest"]
+        }
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(entries.values())}
+        return web.json_response(index, content_type=OCI_INDEX)
 
     async def _blob(self, request: web.Request) -> web.StreamResponse:
         content = self.blobs.get(request.match_info["digest"])

@@ -39,6 +39,7 @@ class Endpoint:
     ca_file: Path | None = None  # trusted besides the system's authorities
     timeout: float = 30.0  # seconds without a byte before a request is given up
     reserve: float = 0.0  # share of its pull quota that is kept for people
+    actions: str = "pull"  # what tokens are asked for: "pull", or "pull,push" where we write
 
 
 class Reach(IntEnum):

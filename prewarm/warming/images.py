@@ -126,6 +126,12 @@ def distinct_blobs(manifests: Iterable[Manifest]) -> tuple[Descriptor, ...]:
     return tuple(found.values())
 
 
+class Whole:
+    """Instead of platforms: everything that an index names, attestations too."""
+
+
+WHOLE = Whole()
+
 # --- platforms ---------------------------------------------------------------------------------------
 
 
@@ -141,12 +147,14 @@ def parse_platform(text: str) -> Platform:
     return Platform(*parts)
 
 
-def choose(index: Manifest, platforms: tuple[Platform, ...] = ()) -> tuple[Descriptor, ...]:
+def choose(index: Manifest, platforms: tuple[Platform, ...] | Whole = ()) -> tuple[Descriptor, ...]:
     """The manifests of `index` that serve `platforms` (default linux/amd64), in the order asked.
 
     Attestations are left out, and platforms that the image does not offer; UnsupportedImage when it
     offers none of them. An index that names no platforms at all (nested or artifact) gives everything.
     """
+    if isinstance(platforms, Whole):
+        return tuple({entry.digest: entry for entry in index.manifests}.values())
     wanted = platforms or (Platform(),)
     offered = [entry for entry in index.manifests if not _is_attestation(entry)]
     if not any(entry.platform for entry in offered):

@@ -33,7 +33,7 @@ from prewarm.warming import images, retries
 from prewarm.warming.contacts import Contacts, Endpoint, base_url
 from prewarm.warming.credentials import Credentials, Login
 from prewarm.warming.failures import is_html
-from prewarm.warming.images import Descriptor, Image, Manifest, Platform
+from prewarm.warming.images import Descriptor, Image, Manifest, Platform, Whole
 from prewarm.warming.quotas import Allowance, Quota, parse_quota
 from prewarm.warming.tokens import Authorizer, parse_challenges
 from prewarm.warming.transport import Transport, read, refusal
@@ -98,12 +98,12 @@ class Registry:
         """Raise unless this is a distribution API that lets us in."""
 
         async def once() -> None:
-            async with self._open("GET", "", "/v2/") as response:
+            async with self.exchange("GET", "", "/v2/") as response:
                 body = await read(response, 1024)
                 if is_html(body):
                     raise RegistryError(f"registry {self.endpoint.registry}: {_WEB_PAGE}")
 
-        await self._patiently(once)
+        await self.patiently(once)
 
     async def head_manifest(self, repository: str, reference: str) -> Descriptor:
         """What `reference` points to, without its body (not counted by Docker Hub's quota).
@@ -112,10 +112,10 @@ class Registry:
         """
 
         async def once() -> Descriptor | None:
-            async with self._open("HEAD", repository, *_manifest(repository, reference)) as response:
+            async with self.exchange("HEAD", repository, *_manifest(repository, reference)) as response:
                 return _described(response)
 
-        found = await self._patiently(once)
+        found = await self.patiently(once)
         return found or (await self.manifest(repository, reference)).descriptor
 
     async def manifest(self, repository: str, reference: str) -> Manifest:
@@ -125,7 +125,7 @@ class Registry:
         """
 
         async def once() -> Manifest:
-            async with self._open("GET", repository, *_manifest(repository, reference)) as response:
+            async with self.exchange("GET", repository, *_manifest(repository, reference)) as response:
                 body = await read(response, images.MAX_MANIFEST)
                 if is_html(body):
                     raise RegistryError(f"registry {self.endpoint.registry}: {_WEB_PAGE}")
@@ -134,15 +134,17 @@ class Registry:
                 return images.parse_manifest(body, response.headers.get("Content-Type"), digest)
 
         async with self._allowance.one_pull(partial(self.quota_of, repository, reference)):
-            return await self._patiently(once)
+            return await self.patiently(once)
 
     async def quota_of(self, repository: str, reference: str) -> Quota | None:
         """What is left of the pull quota, as a HEAD tells it for free; None where there is none."""
-        async with self._open("HEAD", repository, *_manifest(repository, reference)) as response:
+        async with self.exchange("HEAD", repository, *_manifest(repository, reference)) as response:
             return parse_quota(response.headers)
 
-    async def resolve(self, repository: str, reference: str, platforms: tuple[Platform, ...] = ()) -> Image:
-        """The image that `reference` stands for now, for `platforms` (default linux/amd64).
+    async def resolve(
+        self, repository: str, reference: str, platforms: tuple[Platform, ...] | Whole = ()
+    ) -> Image:
+        """The image that `reference` stands for now, for `platforms` (default linux/amd64), or WHOLE.
 
         `image.reference` names this registry; a cache that rewrites names puts the asked one back with
         `dataclasses.replace(image, reference=...)`. Raises UnsupportedImage when no platform fits.
@@ -153,7 +155,7 @@ class Registry:
         return images.assemble(Reference.of(self.endpoint.registry, repository, tag, digest), root, chosen)
 
     async def _below(
-        self, repository: str, manifest: Manifest, platforms: tuple[Platform, ...], depth: int
+        self, repository: str, manifest: Manifest, platforms: tuple[Platform, ...] | Whole, depth: int
     ) -> list[Manifest]:
         """Every manifest that was chosen below an index, nested ones included."""
         if manifest.manifests and not depth:
@@ -172,12 +174,12 @@ class Registry:
         """
 
         async def once() -> int | None:
-            async with self._open(
+            async with self.exchange(
                 "HEAD", repository, *_blob(repository, digest), patience=patience
             ) as response:
                 return response.content_length
 
-        return await self._patiently(once)
+        return await self.patiently(once)
 
     async def holds_blob(self, repository: str, digest: str) -> bool:
         """Whether the blob is in storage: `Range: bytes=0-0` answers 206 only from there.
@@ -188,11 +190,13 @@ class Registry:
 
         async def once() -> bool:
             headers = {"Range": "bytes=0-0"}
-            async with self._open("GET", repository, *_blob(repository, digest), headers=headers) as response:
+            async with self.exchange(
+                "GET", repository, *_blob(repository, digest), headers=headers
+            ) as response:
                 response.close()
                 return response.status == 206
 
-        return await self._patiently(once)
+        return await self.patiently(once)
 
     async def repositories(self, limit: int = 10_000) -> frozenset[str] | None:
         """The repositories that have blobs in storage, as Distribution's `_catalog` tells.
@@ -200,11 +204,11 @@ class Registry:
         None when it does not tell: no such list, no permission, slow, or more than `limit` of them.
         """
         found: list[str] = []
-        url = self._base.joinpath("v2/_catalog")
+        url = self.address("/v2/_catalog")
         while len(found) < limit:
             query = {"n": str(CATALOG_PAGE)} | ({"last": found[-1]} if found else {})
             try:
-                async with self._open("GET", "", url % query, patience=CATALOG_SECONDS) as response:
+                async with self.exchange("GET", "", url % query, patience=CATALOG_SECONDS) as response:
                     page = _catalog_page(await read(response, MAX_CATALOG_PAGE))
             except RegistryError:
                 return None
@@ -221,7 +225,7 @@ class Registry:
         Starts an upload and cancels it at once: nothing is stored.
         """
         try:
-            async with self._open("POST", repository, f"/v2/{repository}/blobs/uploads/") as response:
+            async with self.exchange("POST", repository, f"/v2/{repository}/blobs/uploads/") as response:
                 location = response.headers.get("Location", "")
             await self._cancel_upload(repository, location)
         except RegistryError as refused:
@@ -229,10 +233,21 @@ class Registry:
         return True
 
     async def _cancel_upload(self, repository: str, location: str) -> None:
-        url = self._base.join(URL(location, encoded=True))
+        url = self.located(location)
         if url.origin() == self._base.origin():
-            async with self._open("DELETE", repository, url):
+            async with self.exchange("DELETE", repository, url):
                 pass
+
+    def address(self, path: str) -> URL:
+        """The address of a path of its API, such as `/v2/`."""
+        return self._base.joinpath(path.lstrip("/"), encoded=True)
+
+    def located(self, location: str) -> URL:
+        """The address that a `Location` header of this registry names, absolute or not."""
+        try:
+            return self._base.join(URL(location, encoded=True))
+        except ValueError:
+            raise RegistryError(f"registry {self.endpoint.registry}: its Location is no URL") from None
 
     async def blob(self, repository: str, blob: Descriptor) -> AsyncGenerator[bytes, None]:
         """Stream a blob with constant memory; raises DigestMismatch after the last chunk if it lies.
@@ -254,14 +269,14 @@ class Registry:
                 break
             except RegistryError as error:
                 attempt = 1 if received - before >= PROGRESS else attempt
-                await self._pause(error, attempt)
+                await self.pause(error, attempt)
         images.confirm(check, blob.digest)
 
     async def _chunks(self, repository: str, blob: Descriptor, start: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` to the end; Unavailable when the connection ends too early."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         path = _blob(repository, blob.digest)
-        async with self._open("GET", repository, *path, headers=headers, small=False) as response:
+        async with self.exchange("GET", repository, *path, headers=headers, small=False) as response:
             # A registry that does not know ranges sends everything again: what we have is passed over.
             position = _first_byte(response, start) if response.status == 206 else 0
             _check_length(response, blob, position)
@@ -278,7 +293,7 @@ class Registry:
             )
 
     @asynccontextmanager
-    async def _open(
+    async def exchange(
         self,
         method: str,
         repository: str,
@@ -286,18 +301,25 @@ class Registry:
         subject: str = "its API",
         *,
         headers: Mapping[str, str] | None = None,
+        source: str | None = None,
+        body: bytes | None = None,
         patience: float | None = None,
         small: bool = True,
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
-        """A successful response, logged in where the registry asks for it; it takes one place."""
-        url = path if isinstance(path, URL) else self._base.joinpath(path.lstrip("/"), encoded=True)
+        """A successful response, logged in where the registry asks for it; it takes one place.
+
+        One attempt: see `patiently`. `source` is a repository that must be readable, too. A `path` that is a
+        URL of another host gets no login.
+        """
+        url = path if isinstance(path, URL) else self.address(path)
         sent = {"Accept": ACCEPT} | dict(headers or {})
+        scope = (repository, source) if source else (repository,)
         async with self._places:
             for last in (False, True):
-                login = self._authorizer.header(repository)
+                login = self._authorizer.header(scope) if url.origin() == self._base.origin() else None
                 signed = sent | ({"Authorization": login} if login else {})
                 async with self._transport.request(
-                    self.endpoint, method, url, signed, patience=patience, small=small
+                    self.endpoint, method, url, signed, body=body, patience=patience, small=small
                 ) as response:
                     self._allowance.learn(response.headers)
                     if response.status < 300:
@@ -308,19 +330,19 @@ class Registry:
                     ours = response.url.origin() == self._base.origin()
                     if last or response.status != 401 or not ours or not challenges:
                         raise await refusal(self.endpoint.registry, subject, response)
-                await self._authorizer.renew(repository, challenges, refused=login)
+                await self._authorizer.renew(scope, challenges, refused=login)
 
-    async def _patiently(self, once: Callable[[], Awaitable[T]]) -> T:
-        """The result of `once`, tried again while that may help."""
+    async def patiently(self, once: Callable[[], Awaitable[T]]) -> T:
+        """The result of `once`, which can be done twice without harm, tried again while that may help."""
         attempt = 0
         while True:
             attempt += 1
             try:
                 return await once()
             except RegistryError as error:
-                await self._pause(error, attempt)
+                await self.pause(error, attempt)
 
-    async def _pause(self, error: RegistryError, attempt: int) -> None:
+    async def pause(self, error: RegistryError, attempt: int) -> None:
         """Wait before another attempt, or raise `error` when there shall be none."""
         down = isinstance(error, Unavailable)
         patient = error.retryable and (self._breaker.patient or not down)

@@ -1,7 +1,8 @@
 """Who we are, to one registry: basic and bearer, as `WWW-Authenticate` asks (distribution, "Token").
 
 A registry is asked without a login first; its challenge says what it wants. Bearer tokens are kept per
-repository until they expire or are refused, so that a run of hours goes on over many tokens.
+scope until they expire or are refused, so that a run of hours goes on over many tokens. A scope is a
+repository, and for a mount the one that is mounted from beside it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from prewarm.warming.transport import Transport, read, refusal
 LIFETIME = 60.0  # seconds that a token lives when its service does not say
 MAX_TOKEN = 64 << 10  # bytes of a token service's answer
 MARGIN = 0.9  # share of its life after which a token is not used any more
+
+Scope = tuple[str, ...]  # a repository, and one to mount from; ("",) is the registry itself
 
 _PART = re.compile(
     r"""(?P<name>[\w!#$%&*+.^`|~-]+)(?:\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s,"]+)))?"""
@@ -72,51 +75,49 @@ class Authorizer:
         self._credentials = credentials
         self._transport = transport
         self._clock = clock
-        self._passes: dict[str, _Pass] = {}
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._passes: dict[Scope, _Pass] = {}
+        self._turns: defaultdict[Scope, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def header(self, repository: str) -> str | None:
-        """What was learned for `repository`, while it is fresh; "" stands for the registry itself."""
-        known = self._passes.get(repository)
+    def header(self, scope: Scope) -> str | None:
+        """What was learned for `scope`, while it is fresh."""
+        known = self._passes.get(scope)
         return known.header if known and known.until > self._clock() else None
 
-    async def renew(self, repository: str, challenges: list[Challenge], refused: str | None) -> str:
+    async def renew(self, scope: Scope, challenges: list[Challenge], refused: str | None) -> str:
         """A new header after `refused` was; Unauthorized when there is no way in.
 
         Requests that are refused together share one new token.
         """
-        async with self._turns[repository]:
-            current = self.header(repository)
+        async with self._turns[scope]:
+            current = self.header(scope)
             if current is not None and current != refused:
                 return current
-            fresh = await self._answer(repository, challenges)
+            fresh = await self._answer(scope, challenges)
             if fresh.header == refused:  # a password does not become right by repetition
                 registry = self._endpoint.registry
                 raise Unauthorized(
                     f"registry {registry} refuses the login; `docker login {registry}`", status=401
                 )
-            self._passes[repository] = fresh
+            self._passes[scope] = fresh
             return fresh.header
 
     async def login(self) -> Login | None:
         """The login under the registry's name in references, else under the host of its url."""
         return await self._credentials.of(self._endpoint.registry, base_url(self._endpoint).authority)
 
-    async def _answer(self, repository: str, challenges: list[Challenge]) -> _Pass:
+    async def _answer(self, scope: Scope, challenges: list[Challenge]) -> _Pass:
         login = await self.login()
         for challenge in challenges:
             if challenge.scheme == "bearer" and "realm" in challenge.parameters:
-                return await self._token(repository, challenge, login)
+                return await self._token(scope, challenge, login)
             if challenge.scheme == "basic" and login and login.username:
                 return _Pass(login.basic, float("inf"))
         raise self._no_way(challenges, login)
 
-    async def _token(self, repository: str, challenge: Challenge, login: Login | None) -> _Pass:
-        asked = {"service": challenge.parameters.get("service", "")}
-        asked["scope"] = (
-            f"repository:{repository}:pull" if repository else challenge.parameters.get("scope", "")
-        )
-        asked = {name: value for name, value in asked.items() if value}
+    async def _token(self, scope: Scope, challenge: Challenge, login: Login | None) -> _Pass:
+        scopes = _scopes(scope, self._endpoint.actions) or [challenge.parameters.get("scope", "")]
+        asked = {"service": [challenge.parameters.get("service", "")], "scope": scopes}
+        asked = {name: values for name, values in asked.items() if any(values)}
         method, url, headers, form = _token_request(_realm(challenge, self._endpoint), asked, login)
         async with self._transport.request(self._endpoint, method, url, headers, form=form) as response:
             if response.status != 200:
@@ -149,6 +150,12 @@ class Authorizer:
         )
 
 
+def _scopes(scope: Scope, actions: str) -> list[str]:
+    """The token scopes of what is worked on, and of what is mounted from (distribution, "Token Scope")."""
+    asked = [f"repository:{repository}:{actions}" for repository in scope[:1] if repository]
+    return asked + [f"repository:{repository}:pull" for repository in scope[1:]]
+
+
 def _realm(challenge: Challenge, endpoint: Endpoint) -> URL:
     try:
         realm = URL(challenge.parameters["realm"])
@@ -160,11 +167,11 @@ def _realm(challenge: Challenge, endpoint: Endpoint) -> URL:
 
 
 def _token_request(
-    realm: URL, asked: dict[str, str], login: Login | None
+    realm: URL, asked: dict[str, list[str]], login: Login | None
 ) -> tuple[str, URL, dict[str, str], dict[str, str] | None]:
     """Method, address, headers and form: GET, or POST for an identity token (distribution, "OAuth2")."""
     if login and login.identity_token:
         grant = {"grant_type": "refresh_token", "refresh_token": login.identity_token, "client_id": "prewarm"}
-        return "POST", realm, {}, grant | asked
+        return "POST", realm, {}, grant | {name: " ".join(values) for name, values in asked.items()}
     headers = {"Authorization": login.basic} if login else {}
     return "GET", realm.update_query(asked), headers, None

@@ -61,12 +61,14 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         *,
         form: Mapping[str, str] | None = None,
+        body: bytes | None = None,
         patience: float | None = None,
         small: bool = True,
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """One request, its redirects followed, as `endpoint` allows; the response is closed at the end.
 
-        `patience` replaces the endpoint's timeout; a `small` answer is also bounded in all.
+        `form` is a login, `body` content; `patience` replaces the endpoint's timeout; a `small` answer is
+        also bounded in all.
         Raises RegistryError for what fails on the wire and ForbiddenHost for a hop that is not allowed;
         any status is the caller's.
         """
@@ -83,7 +85,7 @@ class Transport:
                     method,
                     url,
                     headers=headers,
-                    data=form,
+                    data=body if form is None else form,
                     allow_redirects=False,
                     ssl=_trust(endpoint.ca_file),
                     timeout=limits,

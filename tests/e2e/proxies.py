@@ -111,7 +111,20 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
         def do_HEAD(self) -> None:
             self._serve()
 
+        def do_POST(self) -> None:
+            self._serve()
+
+        def do_PATCH(self) -> None:
+            self._serve()
+
+        def do_PUT(self) -> None:
+            self._serve()
+
+        def do_DELETE(self) -> None:
+            self._serve()
+
         def _serve(self) -> None:
+            self._body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             fault = proxy.fault_for(f"{self.command} {self.path}")
             if fault and fault.status:
                 self._answer(fault.status, fault.headers, fault.then)
@@ -136,7 +149,7 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
                         upstream.putheader(name, proxy.host or value)
                     elif name.lower() not in HOP_BY_HOP:
                         upstream.putheader(name, value)
-                upstream.endheaders()
+                upstream.endheaders(self._body or None)
                 self._copy(upstream.getresponse(), fault)
             except (OSError, http.client.HTTPException):
                 self.close_connection = True

@@ -17,12 +17,14 @@ from prewarm.references import Reference
 from prewarm.warming.caches import Cache, Driver, Surroundings
 from prewarm.warming.caches.docker import DockerConfig, open_engine
 from prewarm.warming.caches.layout import LayoutConfig, open_layout
+from prewarm.warming.caches.replica import ReplicaConfig, open_replica
 from prewarm.warming.credentials import Credentials
 from prewarm.warming.registry import Registries, Timing
 from tests.contracts_caches import CACHE_CHECKS, World
 from tests.engine_double import EngineDouble
 from tests.fakes import FakeMirror, FakeRegistry, Fault, sha256
 from tests.memory_cache import MemoryCache, image_of
+from tests.replica_double import FakeReplica
 from tests.shelf import Shelf, surroundings
 
 
@@ -125,6 +127,17 @@ async def docker(folder: Path) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
+async def replica(folder: Path) -> AsyncIterator[World]:
+    async with (
+        Hub() as hub,
+        FakeReplica() as target,
+        over_http(hub) as surrounding,
+        open_replica(ReplicaConfig(url=target.url), surrounding) as cache,
+    ):
+        yield around(hub, cache)
+
+
+@asynccontextmanager
 async def memory(folder: Path) -> AsyncIterator[World]:
     cache = MemoryCache()
 
@@ -146,7 +159,7 @@ async def memory(folder: Path) -> AsyncIterator[World]:
 
 
 @pytest.mark.parametrize("check", CACHE_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("world", [memory, layout, mirror, docker], ids=lambda world: world.__name__)
+@pytest.mark.parametrize("world", [memory, layout, mirror, docker, replica], ids=lambda world: world.__name__)
 async def test_a_cache_keeps_the_contract(
     check: Callable[[World], Awaitable[None]],
     world: Callable[[Path], AbstractAsyncContextManager[World]],

@@ -24,23 +24,21 @@ verified and thrown away; then either the proof comes, or the image is not calle
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
 from prewarm.errors import CacheError, NotFound, PrewarmError, TagMoved
-from prewarm.quantities import parse_duration
 from prewarm.references import Reference, rewrite
-from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer
-from prewarm.warming.contacts import base_url, without_login
+from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer, notes
+from prewarm.warming.caches.keys import RegistryKeys, Seconds
 from prewarm.warming.images import Descriptor, Image
-from prewarm.warming.registry import Endpoint, Registry
+from prewarm.warming.registry import Registry
 from prewarm.warming.tasks import together
 
 FIRST_LOOK = 0.2  # seconds before a blob is asked about again
@@ -56,21 +54,9 @@ ASKED = "asked.json"
 REMEMBERED = 86_400.0  # seconds that a blob found missing is not asked about again
 
 
-def _seconds(value: object) -> float:
-    return parse_duration(value).total_seconds()
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
-
-
-class MirrorConfig(BaseModel):
+class MirrorConfig(RegistryKeys):
     """Keys of a `mirror` cache."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: Annotated[str, AfterValidator(without_login)] = Field(
-        description="its registry API, such as http://127.0.0.1:5001"
-    )
     fill: Literal["auto", "head", "get"] = Field(
         "auto", description="by HEAD, by reading blobs through, or by HEAD first and reading where it fails"
     )
@@ -78,9 +64,6 @@ class MirrorConfig(BaseModel):
         None,
         description="how long a HEAD's fill may take; default by size, and shorter where reading may follow",
     )
-    timeout: Seconds = Field(30.0, description="silence after which a request is given up")
-    max_concurrency: int = Field(4, ge=1, le=64, description="requests at once")
-    ca_file: Path | None = Field(None, description="a private authority's certificates, PEM")
 
 
 class Asked:
@@ -110,13 +93,8 @@ class Asked:
             self._keep()
 
     def _keep(self) -> None:
-        if self._file is None:
-            return
-        part = self._file.with_suffix(".part")
-        with suppress(OSError):  # a reminder that is lost costs the mirror a few kilobytes
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(self._at), encoding="utf-8")
-            part.replace(self._file)
+        if self._file is not None:
+            notes.write(self._file, self._at)  # a reminder that is lost costs the mirror a few kilobytes
 
 
 def _key(path: str, blob: Descriptor) -> str:
@@ -124,12 +102,8 @@ def _key(path: str, blob: Descriptor) -> str:
 
 
 def _times(file: Path) -> dict[str, float]:
-    """What an earlier process kept; nothing when it cannot be read."""
-    try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        return {str(key): float(at) for key, at in kept.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-        return {}
+    """What an earlier process kept; what is no time is passed over."""
+    return {key: float(at) for key, at in notes.read(file).items() if isinstance(at, int | float)}
 
 
 class Mirror:
@@ -321,9 +295,8 @@ def _pull_through(accepts_uploads: bool | None) -> Finding:
 
 @asynccontextmanager
 async def _open(config: MirrorConfig, surroundings: Surroundings) -> AsyncIterator[Mirror]:
-    endpoint = Endpoint(surroundings.name, config.url, config.max_concurrency, config.ca_file, config.timeout)
-    endpoint = replace(endpoint, registry=base_url(endpoint).authority)
-    yield Mirror(surroundings.registries.at(endpoint), config, surroundings)
+    registry = surroundings.registries.at(config.endpoint(surroundings.name))
+    yield Mirror(registry, config, surroundings)
 
 
 DRIVER = Driver(
