@@ -183,16 +183,20 @@ def _meaning(parts: pl.DataFrame, layout: Layout, grammar: _Grammar) -> pl.DataF
         told.append(known["head"]["user"])
     surely = pl.all_horizontal(*sure, *(_spread(each["sure"]) for each in known.values()))
     every = [*found, *map(_spread, told), surely.fill_null(False).alias("sure")]
-    return parts.lazy().with_columns(every).select([each.meta.output_name() for each in every]).collect()
+    return parts.with_columns(every).select(each.meta.output_name() for each in every)
 
 
 def _known(parts: pl.DataFrame, grammar: _Grammar) -> dict[str, pl.DataFrame]:
     """What is known of each column, in one row where it is the same text in all."""
-    same = parts.select(pl.all().eq_missing(pl.all().first()).all()).row(0)
-    texts = [part.head(1) if alike else part for part, alike in zip(parts, same, strict=True)]
+    texts = [part.head(1) if _constant(part) else part for part in parts]
     known = grammar.known.join(pl.concat([text.alias("text") for text in texts]).to_frame())
     ends = accumulate(map(len, texts))
     return {text.name: known.slice(end - len(text), len(text)) for text, end in zip(texts, ends, strict=True)}
+
+
+def _constant(part: pl.Series) -> bool:
+    first = part[0]
+    return bool(part[-1] == first and part.eq_missing(first).all())
 
 
 def _spread(values: pl.Series) -> pl.Expr:

@@ -144,6 +144,19 @@ _VALUE = st.lists(
 ).map("".join)
 
 
+@pytest.mark.parametrize("render", [as_text, as_json])
+def test_lines_that_have_no_text_in_common_are_read_by_their_layout(
+    render: Callable[[dict[str, object]], str],
+) -> None:
+    lines = pl.Series(
+        [render({key: f"{value}{n}" for key, value in (HEAD | FIELDS).items()}) for n in range(9)]
+    )
+    alike, alone, _ = WAYS[TEXT if render is as_text else JSON]
+    found = alike(lines)
+    assert found["row"].to_list() == list(range(9))
+    assert_frame_equal(found.select("uri", "key", "message"), alone(lines).select("uri", "key", "message"))
+
+
 def test_messages_about_no_request_hide_no_layout() -> None:
     startup = as_text(HEAD | {"msg": "listening on [::]:5000", "go.version": "go1.27.3"})
     strange = as_text({"time": "x", "http.request.host": "y"})
