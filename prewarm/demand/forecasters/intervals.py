@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LEAST_GAPS = 3  # of the same length before it is an interval
 LEAST_SHARE = 0.6  # of all gaps of an image that must have it
+STRAY = 0.3  # of its rate that even the most regular image has between its runs
 MISSED = 3  # runs missed in a row, after which the job is taken to have ended
 
 
@@ -59,7 +60,7 @@ def due(history: Grid, ahead: range, otherwise: NDArray[np.float32]) -> NDArray[
     hours = history.hours + np.arange(ahead.start, ahead.stop, ahead.step)
     on_time = (hours[None, :] - found.last[rows, None]) % found.gap[rows, None] == 0
     hit = (found.share * found.size)[rows, None]
-    stray = ((1 - found.share) * found.rate)[rows, None]
+    stray = (np.maximum(1 - found.share, STRAY) * found.rate)[rows, None]
     result[rows] = np.where(on_time, hit, stray)
     return result
 
