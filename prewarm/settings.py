@@ -178,7 +178,10 @@ class DemandSection(_Section):
 
     session_gap: Duration = Field(timedelta(seconds=60), description="silence that ends a session")
     kinds: Strings = Field(("manifest", "layers"), description="kinds of pull that count")
-    ignore: Strings = Field((), description="globs on user agents that never count")
+    ignore: Strings = Field((), description="globs on user agents that never count, beside the known tools")
+    ignore_tools: bool = Field(
+        True, description="known scanners, replication agents, health checks and update watchers never count"
+    )
 
 
 class CostSection(_Section):
@@ -256,9 +259,11 @@ class Settings(BaseSettings):
 
     def counting(self) -> Counting:
         """What counts as demand."""
+        from prewarm.demand.selection import TOOLS
         from prewarm.pipeline.histories import Counting
 
-        return Counting(self.demand.kinds, self.demand.ignore, self.demand.session_gap)
+        tools = TOOLS if self.demand.ignore_tools else ()
+        return Counting(self.demand.kinds, (*self.demand.ignore, *tools), self.demand.session_gap)
 
     def source(self, name: str | None, paths: tuple[str, ...] = ()) -> Source:
         """The source of that name; `paths` replace its own, and then a new name is a new source."""

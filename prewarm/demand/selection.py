@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from prewarm.demand.crawlers import crawling
 from prewarm.errors import InvalidReference
 from prewarm.references import DEFAULT_REGISTRY, Reference
 
@@ -18,6 +19,34 @@ KINDS = ("manifest", "layers")
 OWN_AGENT = "prewarm/"
 EARLY = timedelta(seconds=5)  # a log's clock may run behind ours by so much
 SESSION_GAP = timedelta(seconds=60)
+REMEMBERED = timedelta(weeks=4)
+"""How long after a warming a use of what was there still stands for the pull that it saved."""
+
+TOOLS = (
+    *(
+        "*trivy*",
+        "clair*",
+        "*grype*",
+        "*syft*",
+        "*anchore*",
+        "*snyk*",
+        "*twistlock*",
+        "*neuvector*",
+        "*aquasec*",
+    ),
+    *(
+        "harbor-registry-client",
+        "harbor-scanner*",
+        "regsync*",
+        "regclient/regsync*",
+        "image-syncer*",
+        "dregsy*",
+    ),
+    *("kube-probe", "googlehc", "elb-healthchecker", "haproxy*check*", "blackbox*exporter*", "prometheus"),
+    *("uptime-kuma", "uptimerobot*", "pingdom*", "check_http", "consul health check", "checkmk*"),
+    *("renovate*", "diun", "argocd-image-updater*"),
+)
+"""Agents whose requests no client waits for: scanners, replication, health checks, watchers of updates."""
 
 # Drivers whose engine pulls on our behalf, and the agents (lower case, before the slash) it shows. Other
 # drivers transfer with our own agent.
@@ -43,19 +72,22 @@ def demand_pulls(
     Set aside, in this order: `unnamed` (no repository, or neither tag nor digest), `missed` (the registry
     had no such tag), `use` (kind `local`: no request was sent), `own agent`, `ignored agent` (globs of
     `ignore`, on the whole agent or on its product name, whatever the case), `warmed by us` (see
-    `on_our_behalf`) and kinds that are not in `kinds`, under their own name. A pull whose kind the source
-    cannot tell counts. The order of rows does not matter.
+    `on_our_behalf`), kinds that are not in `kinds`, under their own name, and of what is left `crawl` (see
+    `crawlers`). A pull whose kind the source cannot tell counts. So does the first use a day and client
+    of an image that we warmed: without us it would have been a pull (see `saved`). The order of rows
+    does not matter.
     """
     agent = pl.col("agent").fill_null("")
     numbered = pulls.with_columns(image_column()).with_row_index("_row")
     ours = on_our_behalf(numbered, outcomes, gap) if outcomes is not None else set()
     ignored = _matching(pulls["agent"], ignore)
+    used = saved(numbered, outcomes) if outcomes is not None else pl.Series(dtype=pl.UInt32)
     reason = (
         pl.when(pl.col("image").is_null())
         .then(pl.lit("unnamed"))
         .when(pl.col("status") == "missed")
         .then(pl.lit("missed"))
-        .when(pl.col("kind") == "local")
+        .when((pl.col("kind") == "local") & ~pl.col("_row").is_in(used.implode()))
         .then(pl.lit("use"))
         .when(agent.str.starts_with(OWN_AGENT))
         .then(pl.lit("own agent"))
@@ -63,13 +95,53 @@ def demand_pulls(
         .then(pl.lit("ignored agent"))
         .when(pl.col("_row").is_in(pl.Series(sorted(ours), dtype=pl.UInt32).implode()))
         .then(pl.lit("warmed by us"))
-        .when(pl.col("kind").is_not_null() & ~pl.col("kind").is_in(list(kinds)))
+        .when(pl.col("kind").is_not_null() & ~pl.col("kind").is_in([*kinds, "local"]))
         .then(pl.col("kind"))
     )
-    judged = numbered.with_columns(reason.alias("_reason"))
+    judged = _without_crawls(numbered.with_columns(reason.alias("_reason")))
     aside = judged.drop_nulls("_reason").group_by("_reason").len().sort("_reason")
     kept = judged.filter(pl.col("_reason").is_null()).drop("_row", "_reason")
     return kept, dict(aside.iter_rows())
+
+
+def _without_crawls(judged: pl.DataFrame) -> pl.DataFrame:
+    """`judged` with a reason for what is left of crawls."""
+    left = judged.filter(pl.col("_reason").is_null())
+    crawls = left.filter(crawling(left))["_row"]
+    crawl = pl.when(pl.col("_row").is_in(crawls.implode())).then(pl.lit("crawl"))
+    return judged.with_columns(pl.coalesce("_reason", crawl).alias("_reason"))
+
+
+def saved(numbered: pl.DataFrame, outcomes: pl.DataFrame) -> pl.Series:
+    """The `_row`s of uses that stand for a pull which our warming saved: a client's first one of a day.
+
+    The image was warmed at the use's site, or for all sites, in the four weeks before. Without these the
+    node cache that works would erase its own evidence.
+    """
+    warm = outcomes.filter(
+        pl.col("state").is_in(["warmed", "already"]) & pl.col("finished_at").is_not_null()
+    ).select(pl.col("image", "digest"), pl.col("site").alias("ours_at"), "finished_at")
+    uses = numbered.filter((pl.col("kind") == "local") & pl.col("image").is_not_null())
+    if warm.is_empty() or uses.is_empty():
+        return pl.Series(dtype=pl.UInt32)
+    ids = [
+        (image, row["ours_at"], row["finished_at"])
+        for row in warm.iter_rows(named=True)
+        for image in _ids(row["image"], row["digest"])
+    ]
+    schema = {"image": pl.String(), "ours_at": pl.String(), "finished_at": warm.schema["finished_at"]}
+    warmed = pl.DataFrame(ids, schema=schema, orient="row").unique()
+    since = pl.col("timestamp") - pl.col("finished_at")
+    proven = (
+        uses.select("_row", "image", "site", "client", "timestamp")
+        .join(warmed, on="image")
+        .filter(
+            (pl.col("ours_at").is_null() | pl.col("site").is_null() | (pl.col("ours_at") == pl.col("site")))
+            & since.is_between(timedelta(0), REMEMBERED)
+        )
+    )
+    daily = [pl.col("image"), pl.col("site"), pl.col("client"), pl.col("timestamp").dt.date()]
+    return proven.sort("timestamp", "_row").filter(pl.struct(daily).is_first_distinct())["_row"]
 
 
 def image_column() -> pl.Expr:

@@ -15,7 +15,7 @@ import polars as pl
 from prewarm.demand import series
 from prewarm.demand.calendars import Site
 from prewarm.demand.forecasters import Prior
-from prewarm.demand.selection import KINDS, SESSION_GAP, demand_pulls, image_column
+from prewarm.demand.selection import KINDS, SESSION_GAP, TOOLS, demand_pulls, image_column
 from prewarm.errors import NotEnoughHistory, UnknownName
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WEEKS = 8  # of pulls that are read; the models look back five and calibrate on the last days
 
 _NAME = ("registry", "repository", "tag", "digest")
-_COLUMNS = ["timestamp", "until", "site", "agent", "kind", "bytes", "status", *_NAME]
+_COLUMNS = ["timestamp", "until", "site", "client", "user", "agent", "kind", "bytes", "status", *_NAME]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Counting:
     """What counts as demand (the settings' `[demand]`)."""
 
     kinds: Sequence[str] = KINDS
-    ignore: Sequence[str] = ()
+    ignore: Sequence[str] = TOOLS
     session_gap: timedelta = SESSION_GAP
 
 
