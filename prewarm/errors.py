@@ -4,6 +4,7 @@
   x InvalidReference      a text that is no image reference
   x SettingsError         a config key, variable or flag that cannot be used
   x UnknownName           a cache, source, site, plan or driver that nobody defined
+  x BrokenDriver          a driver whose module cannot be imported
   x UnreadableInput       a log that cannot be read
     + UnknownFormat       ... because no format fits its lines
   x NotEnoughHistory      a forecast asked of a lake that holds nothing to learn from
@@ -54,6 +55,10 @@ class UnknownName(PrewarmError, LookupError):
         near = nearest(name, names)
         hint = f"; did you mean {near!r}?" if near else ";"
         super().__init__(f"no {noun} called {name!r}{hint} known: {', '.join(names) or 'none'}")
+
+
+class BrokenDriver(PrewarmError, ImportError):
+    """A driver whose module cannot be imported; the message names the package that declares it."""
 
 
 class UnreadableInput(PrewarmError):

@@ -81,7 +81,10 @@ def _check(settings: Settings, names: list[str], as_json: bool) -> int:
 @options.as_json
 def formats(as_json: bool) -> None:
     """List the log formats that can be read, and what each can tell."""
-    found = [plugins.load(plugins.FORMATS, name) for name in plugins.names(plugins.FORMATS)]
+    usable, broken = plugins.usable(plugins.FORMATS)
+    found = list(usable.values())
+    for warning in broken:
+        output.warn(warning)
     told = ("tag", "digest", "bytes", "seconds", "client", "user", "agent", "host")
     if as_json:
         output.print_json(

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prewarm import compute
+from prewarm import compute, plugins
 from prewarm.errors import UnreadableInput
 from prewarm.lake import Lake
 from prewarm.logs import archives, documents, files, parquet, pulls, streams
@@ -98,7 +98,7 @@ def ingest(
     process reads the same file.
     """
     began = time.perf_counter()
-    result = IngestResult()
+    result = IngestResult(warnings=list(plugins.usable(plugins.FORMATS)[1]))
     with ExitStack() as stack:
         opened = _open_sources(sources, result, stack, unchanged)
         logs = [log for _, found in opened for log in found]

@@ -168,8 +168,8 @@ def _fitting(sample: pl.Series, formats: list[Format]) -> Fit:
 
 
 def registered() -> list[Format]:
-    """Every format, by name."""
-    return [plugins.load(plugins.FORMATS, name) for name in plugins.names(plugins.FORMATS)]
+    """Every format that can be loaded, in the order of names."""
+    return list(plugins.usable(plugins.FORMATS)[0].values())
 
 
 def unusable(sample: pl.Series, found: Fit, formats: list[Format]) -> UnreadableInput:
