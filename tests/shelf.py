@@ -15,7 +15,7 @@ from prewarm.references import Reference
 from prewarm.warming.caches import Surroundings
 from prewarm.warming.credentials import Credentials
 from prewarm.warming.images import OCI_MANIFEST, Descriptor, Image, Manifest, Platform, assemble
-from prewarm.warming.registry import Registries
+from prewarm.warming.registry import Registries, Timing
 
 
 class Shelf:
@@ -24,6 +24,7 @@ class Shelf:
     def __init__(self, registry: str = "registry.test") -> None:
         self.registry = registry
         self.credentials = Credentials()
+        self.timing = Timing()
         self.images: dict[tuple[str, str], Image] = {}  # by (repository, tag)
         self.contents: dict[str, bytes] = {}
         self.fetched: list[str] = []  # digests of blobs, in order

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from prewarm import plugins
 from prewarm.errors import DigestMismatch
 from prewarm.references import Reference
 from prewarm.warming.caches import Cache, Driver, Surroundings
+from prewarm.warming.caches.containerd import ContainerdConfig, open_nodes
 from prewarm.warming.caches.docker import DockerConfig, open_engine
 from prewarm.warming.caches.layout import LayoutConfig, open_layout
 from prewarm.warming.caches.replica import ReplicaConfig, open_replica
@@ -26,6 +28,8 @@ from tests.fakes import FakeMirror, FakeRegistry, Fault, sha256
 from tests.memory_cache import MemoryCache, image_of
 from tests.replica_double import FakeReplica
 from tests.shelf import Shelf, surroundings
+
+CTR = f"{sys.executable} -S -E {Path(__file__).parents[1] / 'ctr_double.py'}"
 
 
 class SkippedTime:
@@ -138,6 +142,14 @@ async def replica(folder: Path) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
+async def containerd(folder: Path) -> AsyncIterator[World]:
+    (folder / "node").mkdir()
+    config = ContainerdConfig(nodes=(str(folder / "node"),), ctr=CTR)
+    async with Hub() as hub, over_http(hub) as surrounding, open_nodes(config, surrounding) as cache:
+        yield around(hub, cache)
+
+
+@asynccontextmanager
 async def memory(folder: Path) -> AsyncIterator[World]:
     cache = MemoryCache()
 
@@ -159,7 +171,9 @@ async def memory(folder: Path) -> AsyncIterator[World]:
 
 
 @pytest.mark.parametrize("check", CACHE_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("world", [memory, layout, mirror, docker, replica], ids=lambda world: world.__name__)
+@pytest.mark.parametrize(
+    "world", [memory, layout, mirror, docker, replica, containerd], ids=lambda world: world.__name__
+)
 async def test_a_cache_keeps_the_contract(
     check: Callable[[World], Awaitable[None]],
     world: Callable[[Path], AbstractAsyncContextManager[World]],
