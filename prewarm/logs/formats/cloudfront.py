@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, fields, jsonlogs, stamps
+from prewarm.logs.formats import Hints, fields, stamps
 from prewarm.logs.formats.logged import RequestLog, accesses_of
 
 _FIELDS = "#Fields:"
@@ -55,7 +55,7 @@ def _read(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
             (pl.col("path") + query).alias("uri"),
             pl.coalesce(fields.known(pl.col("host")), "domain").alias("host"),
             _decoded(rows["agent"]).alias("agent"),
-            jsonlogs.cache_of(pl.col("result")).alias("cache"),
+            fields.cache_of(pl.col("result")).alias("cache"),
             pl.when(comment).then(pl.lit("a line that names the columns")).alias("ignored"),
             pl.when(
                 ~comment & (timestamp.is_null() | pl.col("status").cast(pl.Int16, strict=False).is_null())

@@ -3,8 +3,10 @@
     host ident user [time] "request" status bytes ["referer" "agent"] [anything]
 
 The stamp has whole seconds; gorilla's is the start of the request, nginx's its end. Of what stands
-after the agent two forms are understood: a forwarded client (`"$http_x_forwarded_for"`) and the
-fields of ingress-nginx (`upstreaminfo`); the rest is tolerated.
+after the agent is understood: a forwarded client (`"$http_x_forwarded_for"`), the outcome of a cache
+(`$upstream_cache_status`, Varnish's `hit` and `miss`), how long the request took (`$request_time`: the first
+number of three decimals, or the one after `rt=` or `request_time=`), and the fields of ingress-nginx
+(`upstreaminfo`); the rest is tolerated.
 """
 
 from __future__ import annotations
@@ -17,6 +19,11 @@ _STAMP = "[%d/%b/%Y:%H:%M:%S %z] "
 _STAMP_LENGTH = len("[24/Nov/2026:01:58:42 +0000] ")
 _FORWARDED = r'^ "([0-9A-Fa-f:.]+)(?:,[^"]*)?"'
 _INGRESS = r"^ [0-9]+ (?P<took>[0-9.]+) \[[^\]]*\] \[[^\]]*\] .* (?P<request>[0-9a-f]{32})$"
+_CACHE = (  # alone between blanks, quotes or a name and its value
+    r"(?:^|[ \"'=:])((?i:HIT|MISS)|EXPIRED|BYPASS|STALE|UPDATING|REVALIDATED)(?:$|[ \"',;])"
+)
+_NAMED_TIME = r"(?:^|[ \"'])(?:rt|request_time)[=:]\"?([0-9]+\.[0-9]+)"
+_TIME = r"(?:^|[ \"])([0-9]{1,6}\.[0-9]{3})(?:$|[ \"])"
 _TIMELESS = r'^\S+ - (?:\S+ )?"(?:GET|HEAD|PUT|POST|PATCH|DELETE) /\S* HTTP/'
 
 
@@ -82,6 +89,7 @@ def read(lines: pl.DataFrame) -> pl.DataFrame:
         pl.col("status").cast(pl.Int16, strict=False),
         fields.count(pl.col("bytes")).alias("bytes"),
         "seconds",
+        "cache",
         "key",
         pl.lit("access").alias("family"),
         "ignored",
@@ -106,7 +114,7 @@ def _split() -> list[pl.Expr]:
 
 
 def _read_rest(rows: pl.DataFrame) -> pl.DataFrame:
-    """`forwarded`, `seconds` and `key` from what stands after the agent, if anything does."""
+    """`forwarded`, `seconds`, `cache` and `key` from what stands after the agent, if anything does."""
     rest = pl.col("rest")
     if rows.select((rest.str.len_bytes() > 0).any()).item():
         return (
@@ -115,11 +123,18 @@ def _read_rest(rows: pl.DataFrame) -> pl.DataFrame:
                 rest.str.extract_groups(_INGRESS).alias("_"),
             )
             .unnest("_")
-            .with_columns(fields.took(pl.col("took")).alias("seconds"), pl.col("request").alias("key"))
+            .with_columns(
+                fields.took(
+                    pl.coalesce("took", rest.str.extract(_NAMED_TIME), rest.str.extract(_TIME))
+                ).alias("seconds"),
+                fields.cache_of(rest.str.extract(_CACHE)).alias("cache"),
+                pl.col("request").alias("key"),
+            )
         )
     return rows.with_columns(
         pl.lit(None, pl.String).alias("forwarded"),
         pl.lit(None, pl.Float64).alias("seconds"),
+        pl.lit(None, pl.String).alias("cache"),
         pl.lit(None, pl.String).alias("key"),
     )
 

@@ -105,6 +105,18 @@ def _composite(texts: pl.Series) -> pl.Series:
     return hours.fill_null(0) * 3600 + minutes.fill_null(0) * 60 + rest
 
 
+def cache_of(said: pl.Expr) -> pl.Expr:
+    """hit or miss of what nginx, CloudFront and Varnish call the outcome."""
+    word = said.str.to_lowercase()
+    hits = ["hit", "stale", "updating", "revalidated", "refreshhit", "originshieldhit"]
+    return (
+        pl.when(word.is_in(hits))
+        .then(pl.lit("hit"))
+        .when(word.is_in(["miss", "expired", "bypass"]))
+        .then(pl.lit("miss"))
+    )
+
+
 def took(text: pl.Expr) -> pl.Expr:
     """A number of seconds; null for what is no number or cannot be a duration."""
     seconds = text.cast(pl.Float64, strict=False)

@@ -139,23 +139,11 @@ NGINX = _json(
         },
         configurable=True,
         all_of=("time", "status"),
-        finish=lambda rows: _nginx(rows).with_columns(cache_of(pl.col("cache")).alias("cache")),
+        finish=lambda rows: _nginx(rows).with_columns(fields.cache_of(pl.col("cache")).alias("cache")),
     ),
     ("request_method", "request_uri", "responseStatusCode", "body_bytes_sent", '"request"', '"status"'),
     specificity=0,
 )
-
-
-def cache_of(said: pl.Expr) -> pl.Expr:
-    """hit or miss of what nginx and CloudFront call the outcome."""
-    word = said.str.to_lowercase()
-    hits = ["hit", "stale", "updating", "revalidated", "refreshhit", "originshieldhit"]
-    return (
-        pl.when(word.is_in(hits))
-        .then(pl.lit("hit"))
-        .when(word.is_in(["miss", "expired", "bypass"]))
-        .then(pl.lit("miss"))
-    )
 
 
 # --- Caddy ------------------------------------------------------------------------------------------------

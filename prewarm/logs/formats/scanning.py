@@ -106,6 +106,7 @@ def _fits() -> pl.Expr:
             & pl.col("status").is_between(100, 999)
             & pl.col("referer").is_not_null()
             & pl.col("beyond").is_null()
+            & (~more | (pl.col("more") == "-") | pl.col("more").str.contains(_FORWARDED))
         )
         .fill_null(False)
         .alias("fits")
@@ -158,6 +159,7 @@ def _named(rows: pl.DataFrame) -> pl.DataFrame:
         "status",
         fields.count(pl.col("bytes")).alias("bytes"),
         pl.lit(None, pl.Float64).alias("seconds"),
+        pl.lit(None, pl.String).alias("cache"),
         pl.lit(None, pl.String).alias("key"),
         pl.lit("access").alias("family"),
         "ignored",

@@ -76,6 +76,32 @@ def test_a_forwarded_client_wins() -> None:
     assert only(f'{LINE} "-"')["client"] == "10.0.0.7"
 
 
+@pytest.mark.parametrize(
+    ("rest", "cache", "seconds"),
+    [
+        ("HIT", "hit", None),
+        ('"MISS"', "miss", None),
+        ("EXPIRED 0.204", "miss", 0.204),
+        ("0.012 STALE", "hit", 0.012),
+        ('"192.0.2.9" REVALIDATED 1.500', "hit", 1.5),
+        ('"-" rt=0.250 uct="0.000" urt="0.249" cs=MISS', "miss", 0.25),
+        ("request_time=2.125 cache:HIT", "hit", 2.125),
+        ("hit", "hit", None),
+        ("- 0.003 0.002", None, 0.003),
+        ('"https://miss.example.org/HIT"', None, None),
+        ("1764000000.123", None, None),
+    ],
+)
+def test_the_outcome_of_a_cache_and_the_time_it_took(
+    rest: str, cache: str | None, seconds: float | None
+) -> None:
+    """Operators append `$upstream_cache_status` and `$request_time`, bare, quoted or named."""
+    row = only(f"{LINE} {rest}")
+    assert (row["cache"], row["seconds"], row["agent"]) == (cache, seconds, "containerd/1.7")
+    scanned = combined.FORMAT.scan(f"{LINE} {rest}\n{LINE}\n".encode(), 0)
+    assert scanned is None or scanned[0].accesses.row(0, named=True) == row
+
+
 def test_unknown_trailing_fields_are_tolerated() -> None:
     """Whatever an operator appended is left alone."""
     row = only(f'{LINE} 181 "registry@docker" "http://172.19.0.3:5000" 12ms')
