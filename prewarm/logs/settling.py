@@ -54,7 +54,8 @@ class Settled:
     """What is over and what is not.
 
     `final` are pulls of `pulls.SCHEMA`; `open` the requests of open sessions, for `provisional`;
-    `waiting` the accesses to be seen again together with the next ones; `done` all others.
+    `waiting` the accesses to be seen again together with the next ones; `done` all others, `offset` and
+    `family` of them.
     """
 
     final: pl.DataFrame
@@ -83,11 +84,12 @@ def settle(
         going_on = going_on | pl.col("offset").is_in(list(unfinished)).any().over("session")
     is_open = rows.select(going_on.alias("open"))["open"]
     open_rows = rows.filter(is_open)
-    waits = pl.col("offset").is_in(open_rows["offset"].implode()) | front.near(
-        pl.col("timestamp"), MERGING
-    ).fill_null(False)
-    waiting = requests.filter(waits)
-    return Settled(pulls.collapse(rows.filter(~is_open)), open_rows, waiting, requests.filter(~waits))
+    waits = requests.select(
+        waits=pl.col("offset").is_in(open_rows["offset"].implode())
+        | front.near(pl.col("timestamp"), MERGING).fill_null(False)
+    )["waits"]
+    done = requests.select("offset", "family").filter(~waits)
+    return Settled(pulls.collapse(rows.filter(~is_open)), open_rows, requests.filter(waits), done)
 
 
 def provisional(open_rows: pl.DataFrame) -> pl.DataFrame:

@@ -337,7 +337,7 @@ class Settlement:
         logged = ~pl.col("family").is_in(["event", "upstream"]).fill_null(False) & (
             pl.col("offset") >= border
         )
-        counts = requests.filter(logged).group_by(number.alias("number")).len()
+        counts = requests.select("offset", "family").filter(logged).group_by(number.alias("number")).len()
         for file, count in counts.iter_rows():
             self.accesses[file] = self.accesses.get(file, 0) + count
 
