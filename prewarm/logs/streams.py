@@ -131,6 +131,26 @@ def head(path: str, size: int) -> bytes:
         return next(_pieces(source, size, 1), b"")
 
 
+def before(path: str, offset: int, size: int) -> bytes:
+    """The last lines before `offset`, of at most `size` bytes together; the first may be cut."""
+    first = max(0, offset - size)
+    with closing(blocks(path, first)) as source:
+        return next(_pieces(source, offset - first, 1), b"")
+
+
+def holding(data: bytes, texts: tuple[bytes, ...], most: int) -> bytes:
+    """The lines of `data` that hold one of `texts`, the last `most` of each."""
+    starts: set[int] = set()
+    for text in texts:
+        at, count = len(data), 0
+        while count < most and (at := data.rfind(text, 0, at)) >= 0:
+            at = data.rfind(b"\n", 0, at) + 1
+            starts.add(at)
+            count += 1
+    ends = [(start, data.find(b"\n", start) + 1 or len(data)) for start in sorted(starts)]
+    return b"".join(data[start:end] for start, end in ends if end - start <= LONGEST_LINE)
+
+
 def probe(path: str, seen: int) -> tuple[int | None, bool]:
     """The fingerprint of the bytes before offset `seen`, and whether there are any after it.
 

@@ -25,6 +25,12 @@ from prewarm.references import Reference, rewrite
 NEWEST = 16
 """How many of the lines read last tell how far a file has come; one skewed stamp alone does not."""
 
+REFERRED = 64
+"""How many lines of a kind that later lines refer to are remembered."""
+
+REACH = 256 << 10
+"""Bytes before the place where reading resumes in which they are looked for."""
+
 LONG_AGO = -(1 << 60)
 
 FILE_BITS = 40
@@ -97,6 +103,7 @@ class Unit:
     number: int
     log: Log
     source: Source
+    before: bytes = b""  # lines of earlier chunks that these may refer to
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +202,17 @@ def _parsed(unit: Unit) -> tuple[Parsed, int, int]:
             return *scanned, unit.chunk.dropped
     frame, too_long = streams.lines(unit.chunk)
     inner = wrappers.inside(frame, log.wrappers, log.hints, log.format)
-    parsed = wrappers.keyed(log.format.parse(inner, log.hints), frame, log.wrappers)
+    parsed = wrappers.keyed(log.format.parse(inner, _hints(unit)), frame, log.wrappers)
     return parsed, len(frame), too_long
+
+
+def _hints(unit: Unit) -> Hints:
+    """Those of the log, with the lines before the chunk that it may refer to."""
+    if not unit.before:
+        return unit.log.hints
+    frame, _ = streams.lines(Chunk(0, unit.before, 0, 0))
+    inner = wrappers.inside(frame, unit.log.wrappers, unit.log.hints, unit.log.format)
+    return replace(unit.log.hints, before=tuple(inner["line"]))
 
 
 def _placed(frame: pl.DataFrame, source: Source, base: int) -> pl.DataFrame:
@@ -328,8 +344,12 @@ class Cursor:
         chunks = streams.chunks(self.log.path, self.resumed, self.before, warn, self.pace.chunk)
         if wrappers.cuts(self.log.wrappers):
             chunks = streams.rejoined(chunks, partial(wrappers.unfinished, chain=self.log.wrappers))
+        refers = tuple(text.encode() for text in getattr(self.log.format, "refers", ()))
+        known = streams.before(self.log.path, self.resumed, REACH) if refers and self.resumed else b""
         for chunk in chunks:
-            yield Unit(chunk, self.number, self.log, source)
+            before = streams.holding(known, refers, REFERRED)
+            yield Unit(chunk, self.number, self.log, source, before)
+            known = before + chunk.data if refers else b""
 
 
 def front_of(cursors: list[Cursor]) -> Front | None:

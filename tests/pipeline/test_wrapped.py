@@ -157,3 +157,29 @@ def test_a_log_of_another_program_beside_is_read_as_what_it_is(tmp_path: Path) -
     (tmp_path / "b.log").write_text(f'{line}- 1791 12 "cri/1" [qtp1-925]\n' * 3)
     result = ingest(Lake.open(tmp_path / "lake"), [Source(paths=(str(tmp_path / "*.log"),))])
     assert [report.format for report in result.files] == ["combined", "nexus"]
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+@pytest.mark.parametrize("chunk", [1, 200, 1 << 20])
+def test_the_line_that_ends_a_pull_knows_the_one_that_began_it(
+    tmp_path: Path, chunk: int, wrap: bool
+) -> None:
+    """CRI-O names the tag when a pull begins: however the log is cut, and whenever it is read."""
+    lines = []
+    for number in range(6):
+        logged = f'time="2026-11-24 09:1{number}:0{{}}.022204146Z" level=info msg="{{}}" id=pull{number}'
+        logged += " name=/runtime.v1.ImageService/PullImage"
+        digest = f"sha256:{number:064x}"
+        lines += [
+            logged.format(1, f"Pulling image: quay.io/team/app:{number}"),
+            logged.format(2, f'Trying to access \\"quay.io/team/app@{digest}\\"'),
+            logged.format(5, f"Pulled image: quay.io/team/app@{digest}"),
+        ]
+    lines = [f"2026-11-24T09:10:00.1Z stderr F {line}" for line in lines] if wrap else lines
+    path = tmp_path / "crio.log"
+    lake = Lake.open(tmp_path / "lake")
+    for end in (2, 7, 8, len(lines)):
+        path.write_text("\n".join(lines[:end]) + ("\n" if end % 2 else ""))
+        ingest(lake, [Source(paths=(str(path),))], pace=Pace(chunk=chunk))
+    told = lake.read("pulls").sort("timestamp").select("tag", "digest").rows()
+    assert told == [(str(number), f"sha256:{number:064x}") for number in range(6)]

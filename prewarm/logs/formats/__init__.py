@@ -52,13 +52,15 @@ class Hints:
     ones that begin with `#`, for formats that name their columns there (a later chunk does not hold
     them). `written`: when the file was last written (aware), which gives the year to stamps without
     one; None: none can be given. `keys`: where fields stand, for JSON under keys of the operator's
-    choice, by the names that columns of accesses have: `{"uri": "req/path"}`.
+    choice, by the names that columns of accesses have: `{"uri": "req/path"}`. `before`: lines before those
+    of the chunk that hold one of the format's `refers`.
     """
 
     timezone: str = "UTC"
     header: str | None = None
     written: datetime | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,11 @@ class Parsed:
 class Format(Protocol):
     """The contract of a format driver.
 
-    Two attributes are optional. `specificity` (int, 1 if absent) decides between formats that fit the
+    Three attributes are optional. `specificity` (int, 1 if absent) decides between formats that fit the
     same lines: 0 for a grammar that others narrow down (combined), 2 for one that narrows another down.
     `needs_stamp` (bool, False if absent) tells that lines have no time of their own and that
-    only a wrapper can give it.
+    only a wrapper can give it. `refers` (tuple of str) are texts of lines that later lines refer to: the
+    last of them come with a chunk that they are not in, as `Hints.before`.
     """
 
     name: str

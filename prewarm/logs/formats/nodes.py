@@ -21,7 +21,7 @@ import polars as pl
 from prewarm.logs.formats import Hints, Parsed, clean, fields, images, ndjson, records, share, stamps
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_LOGRUS = r'^time="?[0-9T:.Z+-]+"? level=[a-z]+ msg=|^\{.*"level":"[a-z]+",.*"msg":"'
+_LOGRUS = r'^time="?[0-9T:.Z+ -]+"? level=[a-z]+ msg=|^\{.*"level":"[a-z]+",.*"msg":"'
 _TALKATIVE = 10  # one line of so many, at least, holds a word of its program
 _CONTAINERD = (
     r'^Pulled image "(?P<pulled>[^"]+)" with image id "[^"]*", repo tag "[^"]*", '
@@ -33,6 +33,7 @@ _ABSENT = r"[Nn]ot ?[Ff]ound|manifest unknown"
 _NAMES = ("time", "msg", "error", "digest", "remote", "id")
 _OTHERS = ["http.request.", "http.response."]  # of a registry, whose lines logrus writes, too
 _STORE = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.0-9]* \S+ \S+ \S+ /[a-z]+/[a-z]+ \{"
+_LINES = {"offset": pl.Int64, "line": pl.String}
 _Find = Callable[[pl.DataFrame], pl.DataFrame]
 
 
@@ -51,6 +52,7 @@ class Node:
     find: _Find
     unusable: Callable[[pl.Series], str | None] = field(default=lambda lines: None)
     finished_pulls: bool = True
+    refers: tuple[str, ...] = ()
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of logrus lines, as far as these are more this program's than another's."""
@@ -65,7 +67,9 @@ class Node:
 
     def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
         """Finished pulls."""
-        return records.finished(_pulls(self.find(_lines(clean(lines)))))
+        earlier = pl.DataFrame({"offset": [-1] * len(hints.before), "line": hints.before}, schema=_LINES)
+        rows = pl.concat([earlier, clean(lines).select("offset", "line")])
+        return records.finished(_pulls(self.find(_lines(rows)).filter(pl.col("offset") >= 0)))
 
 
 def _pulls(found: pl.DataFrame) -> pl.DataFrame:
@@ -176,6 +180,7 @@ CONTAINERD = Node(
         *("do request", "fetch response received"),
     ],
     find=_of_containerd,
+    refers=("Pulled image ",),
     unusable=_of_the_store,
 )
 CRIO = Node(
@@ -184,6 +189,7 @@ CRIO = Node(
     tells=frozenset({"tag", "digest", "host"}),
     words=["/runtime.v1", "Pulled image: ", "Pulling image: ", "Trying to access ", "crio", "CRI-O"],
     find=_of_crio,
+    refers=("Pulling image: ",),
 )
 DOCKER = Node(
     name="docker-engine",
