@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from prewarm.warming.registry import Endpoint
 
 T = TypeVar("T")
+
+KEY_LENGTH = 16
+"""Bytes that a key of pseudonyms has at least."""
 
 LogField = Literal[
     "timestamp",
@@ -190,6 +193,34 @@ class CostSection(_Section):
     egress_per_gb: float = Field(0.0, ge=0, description="for reports (not available yet)")
 
 
+class PrivacySection(_Section):
+    """With a key, clients and users are kept under pseudonyms (HMAC-SHA256); another key, other names."""
+
+    key: SecretStr | None = Field(
+        None, description="the key itself, at least 16 characters; best as PREWARM_PRIVACY__KEY"
+    )
+    key_file: Path | None = Field(None, description="a file that holds the key")
+
+    def secret(self) -> bytes | None:
+        """The key; SettingsError when it cannot be read or is too short, which does not show it."""
+        if self.key is not None and self.key_file is not None:
+            raise SettingsError("privacy: key and key_file are both set; keep one of them")
+        found = self.key.get_secret_value().encode() if self.key is not None else None
+        if self.key_file is not None:
+            try:
+                found = self.key_file.read_bytes().strip()
+            except OSError as error:
+                raise SettingsError(
+                    f"privacy.key_file: {self.key_file} cannot be read: {error.strerror}; "
+                    "make one: openssl rand -hex 32 > clients.key"
+                ) from error
+        if found is not None and len(found) < KEY_LENGTH:
+            raise SettingsError(
+                f"privacy: the key has less than {KEY_LENGTH} bytes; make one: openssl rand -hex 32"
+            )
+        return found
+
+
 class TokenSection(_Section):
     """A bearer token of the service, kept as a hash."""
 
@@ -225,6 +256,7 @@ class Settings(BaseSettings):
     caches: dict[str, CacheSection] = {}
     schedules: dict[str, ScheduleSection] = {}
     demand: DemandSection = DemandSection()
+    privacy: PrivacySection = PrivacySection()
     costs: CostSection = CostSection()
     service: ServiceSection = ServiceSection()
 
@@ -271,7 +303,9 @@ class Settings(BaseSettings):
 
         section = self.sources.get(name or "")
         if section is None and paths:
-            return Source(name or "default", paths, timezone=self.timezone or "UTC")
+            return Source(
+                name or "default", paths, timezone=self.timezone or "UTC", client_key=self.privacy.secret()
+            )
         section = section or _named("source", name or "", self.sources)
         return Source(
             name or "",
@@ -282,6 +316,7 @@ class Settings(BaseSettings):
             section.format,
             section.timezone or self.zone(section.site),
             {str(field): key for field, key in section.keys.items()},
+            self.privacy.secret(),
         )
 
     def cache_spec(self, name: str) -> CacheSpec:

@@ -202,3 +202,31 @@ def test_a_login_in_a_url_is_refused_and_not_repeated(tmp_path: Path, driver: st
 def test_names_are_checked_before_anything_is_written(tmp_path: Path, text: str, words: str) -> None:
     """A zone or a registry that is none is refused when the settings are read."""
     assert words in refusal(tmp_path, text)
+
+
+def test_the_key_of_pseudonyms_is_never_shown(tmp_path: Path) -> None:
+    """Neither by the settings nor by the source that carries it; a file's newline is not part of it."""
+    (tmp_path / "clients.key").write_text("correct horse battery\n")
+    settings = load(privacy={"key_file": str(tmp_path / "clients.key")})
+    source = settings.source("log", ("x.log",))
+    assert source.client_key == b"correct horse battery"
+    assert "horse" not in f"{settings!r} {source!r}"
+    given = load(privacy={"key": "correct horse battery"})
+    assert given.source("log", ("x.log",)).client_key == source.client_key
+    assert "horse" not in repr(given)
+    assert load().source("log", ("x.log",)).client_key is None
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"key": "geheim"}, "less than 16 bytes"),
+        ({"key_file": "/nonexistent/key"}, "cannot be read"),
+        ({"key": "geheim" * 9, "key_file": "/nonexistent/key"}, "both set"),
+    ],
+)
+def test_a_key_that_cannot_be_used_is_refused_unseen(given: dict[str, str], reason: str) -> None:
+    """In one line that does not show it."""
+    with pytest.raises(SettingsError, match=reason) as refused:
+        load(privacy=given).source("log", ("x.log",))
+    assert "geheim" not in str(refused.value)

@@ -38,7 +38,8 @@ class Source:
     `paths` are files, folders, globs or `-` (standard input). `registry` is the upstream that
     unprefixed names belong to; None takes the logged host, else docker.io. `rewrite` maps name
     prefixes to registries, the longest fitting one wins: `{"ghcr-proxy/": "ghcr.io/"}`. `timezone`
-    is that of stamps that carry none. `keys` tell the format `nginx-json` where fields stand.
+    is that of stamps that carry none. `keys` tell the format `nginx-json` where fields stand. With a
+    `client_key` clients and users are kept under pseudonyms alone (`logs.privacy`).
     """
 
     name: str = "default"
@@ -49,6 +50,7 @@ class Source:
     format: str = "auto"
     timezone: str = "UTC"
     keys: Mapping[str, str] = field(default_factory=dict)
+    client_key: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

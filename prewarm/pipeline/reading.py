@@ -14,7 +14,7 @@ import polars as pl
 
 from prewarm import compute, plugins
 from prewarm.errors import InvalidReference, SettingsError, UnknownFormat, UnreadableInput
-from prewarm.logs import detection, files, pulls, streams, wrappers
+from prewarm.logs import detection, files, privacy, pulls, streams, wrappers
 from prewarm.logs.files import Known, Progress, Source
 from prewarm.logs.formats import Format, Hints, Parsed, Scanner, header_of, registered
 from prewarm.logs.settling import Front
@@ -216,7 +216,9 @@ def _hints(unit: Unit) -> Hints:
 
 
 def _placed(frame: pl.DataFrame, source: Source, base: int) -> pl.DataFrame:
-    """`frame` with `site` and `source` filled in, and places for offsets."""
+    """`frame` with `site` and `source` filled in, places for offsets, pseudonyms where wanted."""
+    if source.client_key is not None:
+        frame = privacy.pseudonymous(frame, source.client_key)
     site = pl.col("site") if "site" in frame.columns else pl.lit(None, pl.String)
     return frame.with_columns(
         site.fill_null(source.site).alias("site"),

@@ -109,6 +109,24 @@ def test_finished_pulls_go_straight_to_the_lake(tmp_path: Path) -> None:
     assert sites.unique().to_list() == ["boise"]
 
 
+def test_clients_are_kept_under_pseudonyms_where_a_key_is_set(tmp_path: Path) -> None:
+    """No table holds an address or a user; all else is as without, and read again it stays so."""
+    log = logmaker.log(1)
+    (tmp_path / "x.log").write_bytes(log[: len(log) // 2])
+    read(tmp_path / "hidden", tmp_path / "x.log", client_key=b"0123456789abcdef")
+    (tmp_path / "x.log").write_bytes(log)
+    read(tmp_path / "hidden", tmp_path / "x.log", client_key=b"0123456789abcdef")
+    read(tmp_path / "plain", tmp_path / "x.log")
+    hidden, plain = (Lake.open(tmp_path / name).read("pulls") for name in ("hidden", "plain"))
+    assert hidden.height == plain.height
+    assert sorted(hidden.group_by("client").len()["len"]) == sorted(plain.group_by("client").len()["len"])
+    told = {name for column in ("client", "user") for name in plain[column].drop_nulls()}
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "hidden").rglob("*") if path.is_file())
+    assert told
+    assert not any(f'"{name}"'.encode() in kept for name in told)
+    assert told.isdisjoint({*hidden["client"], *hidden["user"]})
+
+
 # ------------------------------------------------------------------ exactly once
 
 
