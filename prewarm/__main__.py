@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 
 import click
@@ -25,11 +24,10 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """The exit code of `prewarm` called with `arguments`."""
-    from prewarm.cli import cli
+    from prewarm.cli import cli, output
 
     try:
         code = cli.main(arguments, prog_name="prewarm", standalone_mode=False)
-        sys.stdout.flush()
         return code if isinstance(code, int) else DONE
     except click.UsageError as wrong:
         command = wrong.ctx.command_path if wrong.ctx else "prewarm"
@@ -43,10 +41,12 @@ def run(arguments: list[str]) -> int:
         return REFUSED
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (| head): nothing more to say, and no second error at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+    except OSError as refused:
+        # The machine's own refusals, such as a full disk behind `> file`.
+        where = f"{refused.filename}: " if refused.filename else ""
+        click.echo(f"prewarm: {where}{refused.strerror or refused}", err=True)
+        output.discard()
+        return REFUSED
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
+from typing import Any
 
 import click
 
-from prewarm.cli import options
+from prewarm.cli import options, output
 from prewarm.cli.caches import caches, formats, models
 from prewarm.cli.demo import demo
 from prewarm.cli.forecast import forecast, rank
@@ -16,7 +18,20 @@ from prewarm.cli.scorecard import scorecard
 from prewarm.cli.serve import serve
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Verbs(click.Group):
+    """A group for which a reader that went away (`| head`) is the end and no error; click exits with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            output.discard()
+            return 0
+        return code
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("prewarm"), prog_name="prewarm", message="%(prog)s %(version)s")
 @options.shared
 @click.pass_context

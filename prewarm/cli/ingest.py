@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from prewarm.logs.files import Source
     from prewarm.pipeline.ingest import IngestResult
     from prewarm.settings import Settings
+
+ROWS_AT_ONCE = 50_000  # of a CSV, in memory as text
 
 
 @click.command()
@@ -228,10 +232,18 @@ def _as_csv(frame: pl.DataFrame) -> None:
     import polars as pl
 
     flat = frame.with_columns(pl.selectors.list().cast(pl.List(pl.String)).list.join(" "))
-    flat.write_csv(sys.stdout.buffer, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+    form = "%Y-%m-%dT%H:%M:%S%.6fZ"
+    # Written by Python, not by Polars: a reader that goes away (| head) is no error then.
+    sys.stdout.buffer.write(flat.clear().write_csv().encode())
+    for part in flat.iter_slices(ROWS_AT_ONCE):
+        sys.stdout.buffer.write(part.write_csv(include_header=False, datetime_format=form).encode())
 
 
 def _as_parquet(frame: pl.DataFrame) -> None:
     if sys.stdout.isatty():
         raise click.UsageError("parquet is binary: redirect it, such as > pulls.parquet")
-    frame.write_parquet(sys.stdout.buffer)
+    # By way of a file, for the same reason.
+    with tempfile.TemporaryFile() as whole:
+        frame.write_parquet(whole)
+        whole.seek(0)
+        shutil.copyfileobj(whole, sys.stdout.buffer)

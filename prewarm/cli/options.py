@@ -160,7 +160,10 @@ def aware(moment: datetime | None, zone: str | None) -> datetime | None:
             moment = moment.replace(tzinfo=ZoneInfo(zone or "UTC"))
         except (ZoneInfoNotFoundError, ValueError):
             raise click.UsageError(f"{zone!r} is no time zone; example: America/Boise") from None
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise click.UsageError(f"{moment} is at the end of time; example: 2026-11-30T08:00Z") from None
 
 
 TIME, DAY, SIZE = Time(), Day(), Size()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -76,6 +79,33 @@ def test_pulls_are_exported_in_every_form(prewarm: Prewarm, log: Path) -> None:
     assert "docker.io/acme/api:2.1" in prewarm("pulls").out
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet", "ndjson", "table"])
+def test_a_reader_that_goes_away_is_no_error(prewarm: Prewarm, log: Path, form: str) -> None:
+    """`prewarm pulls | head -1`: exit 0, nothing on stderr."""
+    prewarm("ingest", str(log))
+
+    reading, writing = os.pipe()
+    os.close(reading)
+    export = [sys.executable, "-m", "prewarm", "pulls", "--format", form]
+    ran = subprocess.run(export, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device without room")
+@pytest.mark.parametrize("form", ["csv", "parquet", "ndjson"])
+def test_output_that_finds_no_room_is_one_line(prewarm: Prewarm, log: Path, form: str) -> None:
+    """Exit 1, one line: no trace, and no second error at exit."""
+    prewarm("ingest", str(log))
+
+    with Path("/dev/full").open("wb") as full:
+        export = [sys.executable, "-m", "prewarm", "pulls", "--format", form]
+        ran = subprocess.run(export, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert (ran.returncode, ran.stderr) == (1, "prewarm: No space left on device\n")
+
+
 def test_pulls_are_filtered(prewarm: Prewarm, log: Path) -> None:
     """By image, kind and time; the end is outside."""
     prewarm("ingest", str(log))
@@ -142,6 +172,7 @@ def test_forecast_has_intervals(prewarm: Prewarm, log: Path) -> None:
         pytest.param(["ingest"], 2, "give a PATH", id="nothing to read"),
         pytest.param(["rank"], 1, "prewarm ingest", id="empty lake"),
         pytest.param(["rank", "--at", "tomorrow"], 2, "2026-11-30T08:00Z", id="no time"),
+        pytest.param(["rank", "--at", "9999-12-31T23:59-05:00"], 2, "end of time", id="last moment"),
         pytest.param(["rank", "--explain", "A::"], 1, "no image reference", id="no reference"),
         pytest.param(["plan", "--cache", "ofice"], 1, "no cache called 'ofice'", id="unknown cache"),
         pytest.param(["run"], 2, "--cache NAME", id="nothing to run"),
