@@ -63,11 +63,17 @@ class Site:
         return moment.astimezone(UTC) - into
 
     def day(self, day: date) -> tuple[datetime, int]:
-        """Start in UTC and number of hours of a calendar day: 24, or 23 and 25 when the clocks change."""
-        start, end = (
-            datetime.combine(d, time(), tzinfo=self.zone).astimezone(UTC)
-            for d in (day, day + timedelta(days=1))
-        )
+        """Start in UTC and number of hours of a calendar day: 24, or 23 and 25 when the clocks change.
+
+        Raises SettingsError for the first and the last day that there are, which may lack a neighbour.
+        """
+        try:
+            start, end = (
+                datetime.combine(d, time(), tzinfo=self.zone).astimezone(UTC)
+                for d in (day, day + timedelta(days=1))
+            )
+        except OverflowError:
+            raise SettingsError(f"day {day} is at the end of time; expected one such as 2026-11-30") from None
         return start, round((end - start) / HOUR)
 
 

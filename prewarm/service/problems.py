@@ -45,6 +45,11 @@ def install(app: FastAPI) -> None:
             said = _unknown(field, _parameters(request))
         return problem(422, f"{field}: {said}", kind="InvalidParameter")
 
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> JSONResponse:
+        # The server logs it with its trace; what it says may be about paths, and is not for askers.
+        return problem(500, "the service failed to answer; its log says why", kind="InternalError")
+
 
 def problem(
     status: int, detail: str, *, kind: str = "about:blank", headers: Mapping[str, str] | None = None

@@ -47,6 +47,13 @@ def test_a_day_has_the_hours_its_clock_shows(day: date, hours: int) -> None:
     assert (start.astimezone(Site("berlin", "Europe/Berlin").zone).hour, length) == (0, hours)
 
 
+@pytest.mark.parametrize(("day", "zone"), [(date.max, "UTC"), (date.min, "Asia/Kolkata")])
+def test_a_day_at_the_end_of_time_is_refused(day: date, zone: str) -> None:
+    """There is no tomorrow, or no moment in UTC, to count its hours by."""
+    with pytest.raises(SettingsError, match="end of time"):
+        Site("office", zone).day(day)
+
+
 def test_a_day_whose_midnight_does_not_exist_starts_when_it_starts() -> None:
     """Santiago jumps from 24:00 to 01:00 on 6 September 2026: that day begins at 01:00."""
     santiago = Site("scl", "America/Santiago")

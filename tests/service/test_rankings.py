@@ -121,6 +121,7 @@ def test_what_was_logged_a_moment_ago_is_ranked(tmp_path: Path) -> None:
         pytest.param("limit=1000000", 422, "limit", id="unbounded limit"),
         pytest.param("at=2026-11-16T08:00:00", 422, "at", id="time without a zone"),
         pytest.param("at=now", 422, "at", id="no time"),
+        pytest.param("day=9999-12-31", 422, "day", id="last day"),
         pytest.param("site=nowhere", 404, "known: default", id="unknown site"),
         pytest.param("model=oracle", 404, "no forecaster called 'oracle'", id="unknown model"),
         pytest.param("objective=fame", 422, "objective", id="unknown objective"),
