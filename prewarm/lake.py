@@ -10,6 +10,7 @@ caller decides what to write, and when somebody else was faster it asks again on
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -160,6 +161,7 @@ TABLES: Mapping[str, Columns] = {
 }
 PARTITIONS: Mapping[str, str] = {"pulls": "date"}
 
+LOG = "_delta_log"  # of a table: its versions
 ATTEMPTS = 20
 """How often a commit looks again when others were faster."""
 
@@ -328,6 +330,7 @@ class Lake:
     def _write(self, table: str, handle: DeltaTable, change: Change, batch: int) -> None:
         from deltalake import write_deltalake
 
+        self._check_writable(table)
         rows = _conform(table, change.rows, batch)
         transactions = _transactions(change.progress)
         with _teaching(self, table, "written"):
@@ -339,6 +342,12 @@ class Lake:
             write_deltalake(
                 handle, rows, mode="overwrite", predicate=predicate, commit_properties=transactions
             )
+
+    def _check_writable(self, table: str) -> None:
+        """Refuse a folder that we may not write before delta-rs does, whose threads die noisily over it."""
+        folder = Path(self._path(table))
+        if "://" not in self.root and not (os.access(folder, os.W_OK) and os.access(folder / LOG, os.W_OK)):
+            raise LakeError(f"{folder} cannot be written: Permission denied")
 
     def _path(self, table: str) -> str:
         return f"{self.root}/{table}"

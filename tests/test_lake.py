@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,10 @@ from prewarm.lake import Change, Lake, Snapshot
 from prewarm.logs import pulls, settling
 
 MONDAY = datetime(2026, 11, 23, 8, tzinfo=UTC)
+# root may write anywhere, unless it gives that up
+_WITHOUT_POWERS = (
+    ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.geteuid() == 0 else []
+)
 
 
 def rows(*repositories: str, provisional: bool = False, file: int = 1) -> pl.DataFrame:
@@ -240,6 +245,26 @@ def test_a_lake_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lake").write_text("no")
     with pytest.raises(LakeError, match=r"is a file; a lake is a folder"):
         Lake.open(tmp_path / "lake")
+
+
+def test_a_folder_that_may_not_be_written_is_one_line(tmp_path: Path) -> None:
+    """Before delta-rs tries, whose threads print a trace of their own; also for root without its powers."""
+    Lake.open(tmp_path / "lake").append("pulls", rows("api"))
+    for folder in (tmp_path / "lake" / "pulls", tmp_path / "lake" / "pulls" / "_delta_log"):
+        folder.chmod(0o555)
+    code = "from tests.test_lake import append_many; append_many('lake', 'api', 1)"
+
+    ran = subprocess.run(
+        [*_WITHOUT_POWERS, sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.stderr.splitlines()[-1].endswith("lake/pulls cannot be written: Permission denied")
+    assert "panicked" not in ran.stderr
 
 
 def test_a_damaged_table_is_one_line(tmp_path: Path) -> None:
