@@ -139,7 +139,7 @@ class CacheSection(BaseModel):
 
     driver: str = Field(description="one of `prewarm caches`: mirror, replica, docker, containerd, layout")
     site: str | None = Field(None, description="the site whose demand this cache serves; none: all together")
-    upstream: str | None = Field(None, description="where it fetches from; none: the image's own registry")
+    upstream: Host | None = Field(None, description="where it fetches from; none: the image's own registry")
     rewrite: dict[str, str] = Field({}, description="registries to name prefixes on this cache")
     ttl: Duration | None = Field(None, description="how long a fill is kept")
     max_bytes: Bytes | None = Field(None, description="most bytes that one plan may add")
@@ -252,7 +252,7 @@ class Settings(BaseSettings):
     timezone: Zone | None = Field(None, description="zone of sites, and of stamps, that have none")
     sites: dict[str, SiteSection] = {}
     sources: dict[str, SourceSection] = {}
-    registries: dict[str, RegistrySection] = {}
+    registries: dict[Host, RegistrySection] = {}
     caches: dict[str, CacheSection] = {}
     schedules: dict[str, ScheduleSection] = {}
     demand: DemandSection = DemandSection()
@@ -432,8 +432,11 @@ def _read(path: Path) -> dict[str, Any]:
 def _explain(refused: ValidationError) -> str:
     """The first problem in words: the key, what was wrong, the nearest known key."""
     problem = _worst(refused)
-    key = ".".join(str(part) for part in problem["loc"])
+    path = [str(part) for part in problem["loc"] if part != "[key]"]
+    key = ".".join(path)
     if problem["type"] == "extra_forbidden":
+        if path[0] == "registries" and not nearest(path[-1], RegistrySection.model_fields):
+            return f'unknown key {key!r}; a host with dots needs quotes: [registries."docker.io"]'
         return _unknown_key(key, _keys_beside(problem["loc"]))
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
 

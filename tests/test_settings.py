@@ -160,6 +160,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(
         ),
         pytest.param('[caches.o]\ndriver = "layout"', "caches.o.path", id="missing key of a driver"),
         pytest.param('[registries."x.io"]\nmax_concurrency = 2', "url", id="missing key"),
+        pytest.param('[registries.x.io]\nurl = "https://x.io"', "needs quotes", id="host without quotes"),
     ],
 )
 def test_an_unusable_value_is_refused_with_an_example(tmp_path: Path, text: str, words: str) -> None:
@@ -197,11 +198,25 @@ def test_a_login_in_a_url_is_refused_and_not_repeated(tmp_path: Path, driver: st
         pytest.param(
             '[sources.a]\npath = "x"\nregistry = "http://x/"', "docker.io, 127.0.0.1:5000", id="host"
         ),
+        pytest.param(
+            '[caches.o]\ndriver = "layout"\npath = "x"\nupstream = "https://x/"', "no registry", id="upstream"
+        ),
+        pytest.param('[registries."https://x/"]\nurl = "https://x"', "no registry", id="listed registry"),
     ],
 )
 def test_names_are_checked_before_anything_is_written(tmp_path: Path, text: str, words: str) -> None:
     """A zone or a registry that is none is refused when the settings are read."""
     assert words in refusal(tmp_path, text)
+
+
+def test_a_registry_has_one_name(tmp_path: Path) -> None:
+    """Images of docker.io belong to index.docker.io, whichever of the two the settings say."""
+    text = '[registries."index.docker.io"]\nurl = "https://x"\n'
+    text += '[caches.o]\ndriver = "mirror"\nurl = "http://127.0.0.1:1"\nupstream = "index.docker.io"\n'
+    settings = load(written(tmp_path, text))
+
+    assert [endpoint.registry for endpoint in settings.endpoints()] == ["docker.io"]
+    assert settings.cache_spec("o").upstream == "docker.io"
 
 
 def test_the_key_of_pseudonyms_is_never_shown(tmp_path: Path) -> None:
