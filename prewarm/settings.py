@@ -285,9 +285,11 @@ class Settings(BaseSettings):
         }
 
     def zone(self, site: str | None) -> str:
-        """The time zone on whose clock a time without one is read."""
-        declared = self.declared_sites().get(site or "")
-        return declared.timezone if declared else self.default_site().timezone
+        """The time zone on whose clock a time without one is read; of no site, the only declared one's."""
+        sites = self.declared_sites()
+        if site is None and len(sites) == 1:
+            (site,) = sites
+        return sites.get(site or "", self.default_site()).timezone
 
     def counting(self) -> Counting:
         """What counts as demand."""

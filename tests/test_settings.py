@@ -209,6 +209,16 @@ def test_names_are_checked_before_anything_is_written(tmp_path: Path, text: str,
     assert words in refusal(tmp_path, text)
 
 
+def test_a_time_without_a_zone_is_on_the_clock_of_its_site(tmp_path: Path) -> None:
+    """Where no site is said, on that of the only declared one; among several nobody can tell."""
+    boise = '[sites.boise]\ntimezone = "America/Boise"\n'
+    one = load(written(tmp_path, boise))
+    two = load(written(tmp_path, boise + '[sites.mumbai]\ntimezone = "Asia/Kolkata"\n'))
+
+    assert [one.zone(site) for site in ("boise", None, "other")] == ["America/Boise", "America/Boise", "UTC"]
+    assert [two.zone(site) for site in ("boise", None)] == ["America/Boise", "UTC"]
+
+
 def test_a_registry_has_one_name(tmp_path: Path) -> None:
     """Images of docker.io belong to index.docker.io, whichever of the two the settings say."""
     text = '[registries."index.docker.io"]\nurl = "https://x"\n'
