@@ -117,6 +117,7 @@ class Read:
     ignored: Mapping[str, int]
     malformed: Mapping[str, int]
     examples: Mapping[str, str]
+    goes_on: bool = False  # what the chunk ends with is the beginning of a record of several lines
 
 
 def look(path: str, shown: str, source: Source, likely: Log | None = None) -> Log:
@@ -185,6 +186,7 @@ def parse(unit: Unit) -> Read:
         parsed.ignored,
         {**parsed.malformed, **{reason: count for reason, count in reasons.items() if count}},
         parsed.examples,
+        not chunk.whole and wrappers.unfinished(unit.chunk.data, unit.log.wrappers) < len(unit.chunk.data),
     )
 
 
@@ -329,7 +331,7 @@ class Cursor:
     def _says_nothing_yet(self, read: Read) -> bool:
         """Whether the chunk is the beginning of a line, or of a record, that is still being written."""
         short = read.chunk.end - read.chunk.offset <= streams.LONGEST_LINE
-        partial = bool(read.malformed) or read.lines > 1
+        partial = bool(read.malformed) or read.goes_on
         return not read.chunk.whole and partial and short and self.log.may_grow
 
     def progress(self, open_from: int | None) -> Progress:

@@ -183,3 +183,12 @@ def test_the_line_that_ends_a_pull_knows_the_one_that_began_it(
         ingest(lake, [Source(paths=(str(path),))], pace=Pace(chunk=chunk))
     told = lake.read("pulls").sort("timestamp").select("tag", "digest").rows()
     assert told == [(str(number), f"sha256:{number:064x}") for number in range(6)]
+
+
+def test_a_last_record_is_read_though_its_newline_is_missing(tmp_path: Path) -> None:
+    """It was cut in two by the runtime, and both pieces are there: no line of the log is lost."""
+    line = logmaker.log(1).decode().splitlines()[0]
+    pieces = f"{AT} stdout P {line[:40]}\n{AT} stdout F {line[40:]}"
+    (tmp_path / "0.log").write_text(f"{AT} stdout F {line}\n{pieces}")
+    result = ingest(Lake.open(tmp_path / "lake"), [Source(paths=(str(tmp_path / "0.log"),))])
+    assert (result.accesses, result.lines, result.warnings) == (2, 3, [])
