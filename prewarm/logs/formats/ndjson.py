@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 _LEAF = 64  # lines below which a bad one is looked for line by line
+_AT_ONCE = 2048  # lines whose trees are in memory together
 _ELEMENT = "[]/"
 
 _Schema = Mapping[str, Any]  # names to data types
@@ -106,7 +107,11 @@ def _decode_strictly(lines: pl.Series, schema: _Schema) -> pl.DataFrame | None:
     if not any(isinstance(dtype, (pl.Struct, pl.List)) for dtype in schema.values()):
         return None
     try:
-        return lines.str.json_decode(pl.Struct(schema)).struct.unnest()
+        parts = [
+            lines[start : start + _AT_ONCE].str.json_decode(pl.Struct(schema)).struct.unnest()
+            for start in range(0, len(lines), _AT_ONCE)
+        ]
+        return pl.concat(parts)
     except pl.exceptions.ComputeError:
         return None
 
