@@ -188,6 +188,7 @@ class FakeRegistry:
         application.router.add_route("*", "/token", self._token)
         application.router.add_route("*", "/v2/", self._base)
         application.router.add_route("GET", "/v2/_catalog", self._catalog)
+        application.router.add_route("GET", "/v2/{repository:.+}/tags/list", self._tags)
         application.router.add_route("*", "/v2/{repository:.+}/manifests/{reference}", self._manifest)
         application.router.add_route("GET", "/v2/{repository:.+}/referrers/{digest}", self._referrers)
         application.router.add_route("*", "/v2/{repository:.+}/blobs/uploads/{upload:.*}", self._upload)
@@ -301,6 +302,14 @@ class FakeRegistry:
     async def _catalog(self, request: web.Request) -> web.StreamResponse:
         names = sorted(name for name in self.stocked() if name > request.query.get("last", ""))
         return web.json_response({"repositories": names[: int(request.query.get("n", 100))]})
+
+    async def _tags(self, request: web.Request) -> web.StreamResponse:
+        repository = request.match_info["repository"]
+        names = sorted(tag for name, tag in self.manifests if name == repository and ":" not in tag)
+        if not names:
+            return self._refuse(404, "NAME_UNKNOWN")
+        rest = [name for name in names if name > request.query.get("last", "")]
+        return web.json_response({"name": repository, "tags": rest[: int(request.query.get("n", len(rest)))]})
 
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         location = f"{request.path}one?_state=x"

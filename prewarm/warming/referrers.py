@@ -9,13 +9,15 @@ Three ways of attaching them are known, and all are looked for:
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prewarm.errors import NotFound, RegistryError, UnsupportedImage
-from prewarm.warming import images
+from prewarm.warming import images, listings
 from prewarm.warming.images import OCI_INDEX, Descriptor, Image, Manifest
 from prewarm.warming.registry import Registry
 from prewarm.warming.tasks import together
@@ -23,6 +25,7 @@ from prewarm.warming.transport import read
 
 COSIGN = ("sig", "att", "sbom")
 MAX_DEPTH = 3  # of what is attached to what is attached: the signature of an SBOM
+MAX_TAGS = 2000  # of a repository, beyond which each tag is asked for by itself
 MAX_COMPANIONS = 200  # of one image; more is refused
 
 
@@ -38,9 +41,13 @@ class Companion:
 class Referrers:
     """Looks for what is attached to images of one registry."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, by_list: bool = True) -> None:
+        """With `by_list`, the tags of a repository are listed once, and remembered for all of its images."""
         self._registry = registry
         self._lists: bool | None = None  # whether the registry lists referrers; None: not known yet
+        self._by_list = by_list
+        self._tags: dict[str, frozenset[str] | None] = {}  # by repository; None: it has no short list
+        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by repository
 
     async def of(self, repository: str, image: Image) -> tuple[Companion, ...]:
         """Everything that is attached to the image or to one of its manifests, subjects first.
@@ -66,7 +73,8 @@ class Referrers:
     async def _attached(self, repository: str, digest: str) -> list[Companion]:
         listed = await self.listed(repository, digest)
         by_subject = [self._one(repository, each.digest, digest) for each in listed]
-        by_tag = [self._tagged(repository, f"{tag_of(digest)}.{kind}", digest) for kind in COSIGN]
+        named = [f"{tag_of(digest)}.{kind}" for kind in COSIGN]
+        by_tag = [self._tagged(repository, tag, digest) for tag in await self._existing(repository, named)]
         found = await together([*by_subject, *by_tag])
         return [each for each in found if each is not None]
 
@@ -77,10 +85,22 @@ class Referrers:
             self._lists = answer is not None
             if answer is not None:
                 return answer
+        if not await self._existing(repository, [tag_of(digest)]):
+            return ()
         try:
             return (await self._registry.manifest(repository, tag_of(digest))).manifests
         except NotFound:
             return ()
+
+    async def _existing(self, repository: str, tags: Sequence[str]) -> list[str]:
+        """Those of `tags` that may exist."""
+        if not self._by_list:
+            return list(tags)
+        async with self._asking[repository]:
+            if repository not in self._tags:
+                self._tags[repository] = await listings.tags(self._registry, repository, MAX_TAGS)
+        known = self._tags[repository]
+        return [tag for tag in tags if known is None or tag in known]
 
     async def _ask(self, repository: str, digest: str) -> tuple[Descriptor, ...] | None:
         """What the registry lists, None where it keeps no lists."""

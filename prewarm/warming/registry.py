@@ -7,7 +7,6 @@ pass. Refusals that may not last are tried again here, a few times, `Retry-After
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import re
 import time
@@ -42,9 +41,6 @@ __all__ = ["Endpoint", "Registries", "Registry", "Timing"]
 
 PROGRESS = 1 << 20  # bytes of a blob after which its attempts are counted anew
 MAX_NESTING = 3  # of indexes in indexes
-CATALOG_PAGE = 1000  # names; what Distribution gives at most
-CATALOG_SECONDS = 5.0  # a list that takes longer (a bucket is walked) is worth less than it costs
-MAX_CATALOG_PAGE = 1 << 20  # bytes
 ACCEPT = ", ".join(images.ACCEPTED)
 
 T = TypeVar("T")
@@ -197,27 +193,6 @@ class Registry:
                 return response.status == 206
 
         return await self.patiently(once)
-
-    async def repositories(self, limit: int = 10_000) -> frozenset[str] | None:
-        """The repositories that have blobs in storage, as Distribution's `_catalog` tells.
-
-        None when it does not tell: no such list, no permission, slow, or more than `limit` of them.
-        """
-        found: list[str] = []
-        url = self.address("/v2/_catalog")
-        while len(found) < limit:
-            query = {"n": str(CATALOG_PAGE)} | ({"last": found[-1]} if found else {})
-            try:
-                async with self.exchange("GET", "", url % query, patience=CATALOG_SECONDS) as response:
-                    page = _catalog_page(await read(response, MAX_CATALOG_PAGE))
-            except RegistryError:
-                return None
-            if page is None:
-                return None
-            found += page
-            if len(page) < CATALOG_PAGE:
-                return frozenset(found)
-        return None
 
     async def accepts_uploads(self, repository: str) -> bool | None:
         """Whether pushes are taken, which a pull-through cache refuses (405); None: it does not let us ask.
@@ -418,15 +393,6 @@ def _manifest(repository: str, reference: str) -> tuple[str, str]:
 def _blob(repository: str, digest: str) -> tuple[str, str]:
     """The path of a blob, and its name for people."""
     return f"/v2/{repository}/blobs/{digest}", f"blob {repository}@{digest}"
-
-
-def _catalog_page(body: bytes) -> list[str] | None:
-    """The names of one page; None when it is no page."""
-    try:
-        names = json.loads(body)["repositories"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
 def _described(response: aiohttp.ClientResponse) -> Descriptor | None:

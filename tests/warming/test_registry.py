@@ -238,18 +238,6 @@ async def test_a_200_to_a_range_is_no_proof(origin: FakeRegistry) -> None:
         assert not await registry.holds_blob("a", sha256(LAYER))
 
 
-async def test_a_list_of_repositories_is_read_page_by_page(origin: FakeRegistry) -> None:
-    """Distribution gives a thousand at a time."""
-    names = {f"team-{number:04}/app" for number in range(2300)}
-    for name in names:
-        origin.manifests[name, "1"] = (b"", "")
-    async with client(origin) as registry:
-        assert await registry.repositories() == names
-        assert await registry.repositories(limit=2000) is None
-
-    assert origin.seen[1].path == "/v2/_catalog?n=1000&last=team-0999/app"
-
-
 # --- again
 
 

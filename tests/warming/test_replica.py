@@ -423,3 +423,23 @@ def test_logs_and_urls_keep_no_password() -> None:
     """A login in the url is refused."""
     with pytest.raises(ValueError, match=r"config\.json"):
         ReplicaConfig(url="https://ann:secret@eu.example")
+
+
+async def test_images_of_one_repository_share_its_list_of_tags() -> None:
+    """Looking for signatures costs one request a repository, not four an image."""
+    async with FakeRegistry() as source, FakeReplica() as target, opened(source, target) as cache:
+        for tag in ("1", "2", "3"):
+            source.push_image("acme/api", tag, [tag.encode()])
+            await warm(cache, Reference.parse(f"docker.io/acme/api:{tag}"))
+    assert len(source.asked("GET", "/tags/list")) == 1
+    assert not source.asked("HEAD", "/manifests/sha256-")
+
+
+async def test_signatures_are_found_where_tags_cannot_be_listed() -> None:
+    """Each is asked for by its name."""
+    async with FakeRegistry() as source, FakeReplica() as target, opened(source, target) as cache:
+        pushed = source.push_image("acme/api", "1", [b"layer"])
+        signature = attach(source, "acme/api", pushed.digest, tag=f"sha256-{pushed.digest[7:]}.sig")
+        source.fault("GET", "/tags/list", Fault(status=404), forever=True)
+        await warm(cache, API)
+    assert ("acme/api", signature) in target.manifests

@@ -35,6 +35,7 @@ from pydantic import Field
 
 from prewarm.errors import CacheError, NotFound, PrewarmError, TagMoved
 from prewarm.references import Reference, rewrite
+from prewarm.warming import listings
 from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer, notes
 from prewarm.warming.caches.keys import RegistryKeys, Seconds
 from prewarm.warming.images import Descriptor, Image
@@ -259,7 +260,7 @@ class Mirror:
     async def _may_hold(self, path: str) -> bool:
         """Whether the repository may have blobs at the mirror; yes where the mirror does not tell."""
         async with self._listing:
-            self._listed = self._listed or (await self._registry.repositories(),)
+            self._listed = self._listed or (await listings.repositories(self._registry),)
         (known,) = self._listed
         return known is None or path in known or path in self._filled
 

@@ -87,7 +87,7 @@ class Replica:
         self._config = config
         self._surroundings = surroundings
         self._uploads = Uploads(registry, config.chunk)
-        self._listed = Referrers(registry)
+        self._listed = Referrers(registry, by_list=False)  # what we write is seen at once
         self._sources: dict[str, Referrers] = {}
         self._companions: dict[tuple[str, str], tuple[Companion, ...]] = {}  # by source's name and digest
         self._proven: set[tuple[str, str]] = set()  # (path, digest) of what the registry has answered for
