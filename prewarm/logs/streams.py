@@ -79,7 +79,7 @@ def blocks(path: str, start: int = 0, warn: Warn = lambda text: None, size: int 
 
 def chunks(
     path: str, start: int = 0, border: int = 0, warn: Warn = lambda text: None, size: int = CHUNK
-) -> Iterator[Chunk]:
+) -> Generator[Chunk, None, None]:
     """Cut `path`, from the line that begins at `start` on, into chunks of about `size` bytes.
 
     A line that reaches across `border` has a chunk of its own, so that the caller can tell lines read

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -128,8 +129,7 @@ def look(path: str, shown: str, source: Source, likely: Log | None = None) -> Lo
     """
     sample = streams.head(path, files.SAMPLE)
     files.refuse(shown, sample)
-    cut = sample.rfind(b"\n") + 1 if len(sample) == files.SAMPLE else len(sample)
-    frame, _ = streams.lines(Chunk(0, sample[: cut or len(sample)], 0, 0))
+    frame, _ = streams.lines(Chunk(0, _first_lines(path, sample), 0, 0))
     written = _written(shown if Path(shown).is_file() else path)
     hints = Hints(source.timezone, written=written, keys=source.keys)
     if likely and source.format in ("auto", likely.format.name):
@@ -139,6 +139,16 @@ def look(path: str, shown: str, source: Source, likely: Log | None = None) -> Lo
         if same and parsed.accesses.height > 0 and not parsed.malformed:
             return log
     return _opened(path, shown, *_detected(shown, source, frame["line"], hints), frame, hints)[0]
+
+
+def _first_lines(path: str, sample: bytes) -> bytes:
+    """The whole lines of `sample`; where not even one is, those after it: truncation leaves NULs."""
+    if len(sample) < files.SAMPLE or b"\n" in sample:
+        return sample[: sample.rfind(b"\n") + 1] if len(sample) == files.SAMPLE else sample
+    with closing(streams.chunks(path)) as chunks:
+        data = next((chunk.data for chunk in chunks if chunk.data), sample)
+    few = data[: streams.LONGEST_LINE + files.SAMPLE]
+    return few[: few.rfind(b"\n") + 1] or few
 
 
 def _opened(
@@ -345,7 +355,8 @@ class Cursor:
             self.reads.close()
 
     def _units(self, source: Source, warn: streams.Warn) -> Iterator[Unit]:
-        chunks = streams.chunks(self.log.path, self.resumed, self.before, warn, self.pace.chunk)
+        path, size = self.log.path, self.pace.chunk
+        chunks: Iterator[Chunk] = streams.chunks(path, self.resumed, self.before, warn, size)
         if wrappers.cuts(self.log.wrappers):
             chunks = streams.rejoined(chunks, partial(wrappers.unfinished, chain=self.log.wrappers))
         refers = tuple(text.encode() for text in getattr(self.log.format, "refers", ()))

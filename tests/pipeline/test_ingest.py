@@ -109,6 +109,20 @@ def test_finished_pulls_go_straight_to_the_lake(tmp_path: Path) -> None:
     assert sites.unique().to_list() == ["boise"]
 
 
+@pytest.mark.parametrize("hole", [70_000, 900_000, 30 << 20])
+def test_a_log_that_begins_with_a_hole_is_read(tmp_path: Path, hole: int) -> None:
+    """copytruncate leaves NULs where the writer was; a sparse file of them is one endless line."""
+    log = logmaker.log(1)
+    with (tmp_path / "x.log").open("wb") as file:
+        file.truncate(hole)
+        file.seek(hole)
+        file.write(b"\n" + log)
+    result = read(tmp_path / "lake", tmp_path / "x.log")
+    (tmp_path / "y.log").write_bytes(log)
+    assert result.pulls == read(tmp_path / "whole", tmp_path / "y.log").pulls
+    assert content(tmp_path / "lake") == content(tmp_path / "whole")
+
+
 def test_clients_are_kept_under_pseudonyms_where_a_key_is_set(tmp_path: Path) -> None:
     """No table holds an address or a user; all else is as without, and read again it stays so."""
     log = logmaker.log(1)
