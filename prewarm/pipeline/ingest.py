@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from heapq import heapify, heappop, heapreplace
 from pathlib import Path
 from typing import Any
 
@@ -275,11 +276,15 @@ def _read(
     """Always read on in the file that is furthest behind, so that lines come in the order of time."""
     ahead = compute.cores() + 1
     try:
-        while not work.stopping() and (reading := [cursor for cursor in cursors if not cursor.finished]):
-            cursor = min(reading, key=lambda cursor: (cursor.front, cursor.number))
+        behind = [(cursor.front, cursor.number, cursor) for cursor in cursors if not cursor.finished]
+        heapify(behind)
+        while behind and not work.stopping():
+            cursor = behind[0][-1]
             read = cursor.advance(work.executor, ahead, work.source, result.warnings.append)
             if read is None:
+                heappop(behind)
                 continue
+            heapreplace(behind, (cursor.front, cursor.number, cursor))
             work.bar.advance(read.chunk.end - read.chunk.offset)
             if cursor.is_new(read):
                 _count(read, result, reports[cursor.log.path])
