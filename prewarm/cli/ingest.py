@@ -68,6 +68,9 @@ def ingest(
     for result in _passes(settings, chosen, follow, interval):
         for warning in result.warnings:
             output.warn(warning)
+        for reason, count in result.malformed_reasons.items():
+            example = result.examples.get(reason)
+            output.warn(f"{count:,} malformed: {reason}" + (f"; such as {example}" if example else ""))
         if as_json:
             output.print_json(result.to_dict())
         else:

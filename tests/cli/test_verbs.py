@@ -293,3 +293,14 @@ def test_every_verb_and_flag_has_help(verb: str) -> None:
         p.name for p in command.params if p.param_type_name == "option" and not getattr(p, "help", None)
     ]
     assert [name for name in silent if name not in {"hours", "top", "form", "objective"}] == []
+
+
+def test_malformed_lines_are_told_with_an_example(prewarm: Prewarm, tmp_path: Path) -> None:
+    """By reason, on stderr and in the document; what a terminal would obey is escaped."""
+    line = '10.0.0.1 - - [24/Nov/2026:09:00:00 +0000] "GET /v2/a/b/manifests/1 HTTP/1.1" 200 5 "" "docker/24"'
+    (tmp_path / "x.log").write_text(f"{line}\n\x1b[31mgarbage\nmore\n")
+    ran = prewarm("ingest", "x.log", "--json")
+    document = json.loads(ran.out)
+    assert document["malformed_reasons"] == {"not an access line": 2}
+    assert document["examples"] == {"not an access line": r"\x1b[31mgarbage"}
+    assert ran.err == "prewarm: warning: 2 malformed: not an access line; such as \\x1b[31mgarbage\n"
