@@ -22,6 +22,7 @@ class FakeReplica(FakeRegistry):
         """`forgets` uploads are lost at their first status question."""
         super().__init__()
         self.forgets = forgets
+        self.swallows: list[int | None] = []  # bytes of the next PATCHes that arrive before they fail
         self.sparse = False  # whether an index may lack some of its manifests
         self.links: set[tuple[str, str]] = set()  # (repository, digest) that a blob may be asked by
         self.uploads: dict[str, bytearray] = {}
@@ -41,7 +42,12 @@ class FakeReplica(FakeRegistry):
             self.forgets -= 1
             del self.uploads[name]
             return self._refuse(404, "BLOB_UPLOAD_UNKNOWN")
-        self.uploads[name] += await request.read()
+        arrived = await request.read()
+        swallowed = self.swallows.pop(0) if request.method == "PATCH" and self.swallows else None
+        if swallowed is not None:
+            self.uploads[name] += arrived[:swallowed]
+            return self._refuse(503, "UNAVAILABLE")
+        self.uploads[name] += arrived
         if request.method == "PUT":
             return self._finish(repository, name, request.query["digest"])
         return self._progress(repository, name, 204 if request.method == "GET" else 202)

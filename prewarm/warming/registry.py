@@ -10,7 +10,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -277,7 +277,7 @@ class Registry:
         *,
         headers: Mapping[str, str] | None = None,
         source: str | None = None,
-        body: bytes | None = None,
+        body: Sequence[bytes] | None = None,
         patience: float | None = None,
         small: bool = True,
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:

@@ -6,7 +6,7 @@ No retries and no logins here; see `registry` and `tokens`.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -61,14 +61,14 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         *,
         form: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: Sequence[bytes] | None = None,
         patience: float | None = None,
         small: bool = True,
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """One request, its redirects followed, as `endpoint` allows; the response is closed at the end.
 
-        `form` is a login, `body` content; `patience` replaces the endpoint's timeout; a `small` answer is
-        also bounded in all.
+        `form` is a login, `body` content in parts; `patience` replaces the endpoint's timeout; a `small`
+        answer is also bounded in all.
         Raises RegistryError for what fails on the wire and ForbiddenHost for a hop that is not allowed;
         any status is the caller's.
         """
@@ -84,8 +84,8 @@ class Transport:
                 async with self._session.request(
                     method,
                     url,
-                    headers=headers,
-                    data=body if form is None else form,
+                    headers=_measured(headers, body),
+                    data=form if body is None else _parts(body),
                     allow_redirects=False,
                     ssl=_trust(endpoint.ca_file),
                     timeout=limits,
@@ -102,6 +102,19 @@ class Transport:
                         "logins are sent to the realm that the registry names, and nowhere else"
                     )
         raise RegistryError(f"registry {endpoint.registry}: more than {MAX_HOPS} redirects; is it a loop?")
+
+
+async def _parts(body: Sequence[bytes]) -> AsyncGenerator[bytes, None]:
+    """One after another, so that no copy of the whole is made."""
+    for part in body:
+        yield part
+
+
+def _measured(headers: Mapping[str, str] | None, body: Sequence[bytes] | None) -> Mapping[str, str] | None:
+    """The headers with the length of a body: not every registry takes one that is chunked."""
+    if body is None:
+        return headers
+    return {**(headers or {}), "Content-Length": str(sum(map(len, body)))}
 
 
 def next_hop(

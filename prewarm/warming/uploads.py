@@ -72,7 +72,7 @@ class Uploads:
         session = await self._begin(repository, blob)
         try:
             if blob.size <= session.chunk:
-                await self._finish(repository, session, blob, await _whole(chunks))
+                await self._finish(repository, session, blob, [chunk async for chunk in chunks])
             else:
                 await self._send(repository, session, blob, chunks)
         except PrewarmError:
@@ -91,7 +91,7 @@ class Uploads:
         async def once() -> str | None:
             headers = {"Content-Type": manifest.descriptor.media_type}
             async with self._registry.exchange(
-                "PUT", repository, path, about, headers=headers, body=manifest.body
+                "PUT", repository, path, about, headers=headers, body=[manifest.body]
             ) as response:
                 named = response.headers.get("Docker-Content-Digest", digest)
                 if named != digest:
@@ -121,31 +121,36 @@ class Uploads:
         start, location = 0, session.location
         async for piece in _pieces(chunks, session.chunk):
             location = await self._append(repository, location, blob, start, piece)
-            start += len(piece)
-        await self._finish(repository, _Session(location, session.chunk), blob, b"")
+            start += _length(piece)
+        await self._finish(repository, _Session(location, session.chunk), blob, [])
 
     async def _append(
-        self, repository: str, location: URL, blob: Descriptor, start: int, piece: bytes
+        self, repository: str, location: URL, blob: Descriptor, start: int, piece: list[bytes]
     ) -> URL:
         """Where the upload goes on once the bytes of `piece`, which begin at `start`, have arrived."""
-        attempt, end = 0, start + len(piece)
+        attempt, end = 0, start + _length(piece)
         while True:
             attempt += 1
             try:
                 return await self._patch(repository, location, blob, start, piece)
             except RegistryError as refused:
                 await self._registry.pause(refused, attempt)
+            if not start:  # no answer tells one byte from none ("0-0"), and nothing is lost yet
+                location = (await self._begin(repository, blob)).location
+                continue
             location, received = await self._received(repository, location, blob)
             if not start <= received <= end:
                 raise self._lost(blob)
-            start, piece = received, piece[received - start :]
+            start, piece = received, _without(piece, received - start)
             if not piece:
                 return location
 
-    async def _patch(self, repository: str, location: URL, blob: Descriptor, start: int, piece: bytes) -> URL:
+    async def _patch(
+        self, repository: str, location: URL, blob: Descriptor, start: int, piece: list[bytes]
+    ) -> URL:
         headers = {
             "Content-Type": "application/octet-stream",
-            "Content-Range": f"{start}-{start + len(piece) - 1}",
+            "Content-Range": f"{start}-{start + _length(piece) - 1}",
         }
         about = f"upload of {blob.digest} to {repository}"
         async with self._registry.exchange(
@@ -158,13 +163,14 @@ class Uploads:
         try:
             async with self._registry.exchange("GET", repository, location) as response:
                 match = _RECEIVED.fullmatch(response.headers.get("Range", ""))
-                last = int(match["last"]) if match else 0
+                if match is None:
+                    raise self._lost(blob)
                 onward = self._registry.located(response.headers.get("Location", str(location)))
-                return onward, last + 1 if last else 0  # "0-0" is how Distribution says nothing at all
+                return onward, int(match["last"]) + 1
         except RegistryError:
             raise self._lost(blob) from None
 
-    async def _finish(self, repository: str, session: _Session, blob: Descriptor, body: bytes) -> None:
+    async def _finish(self, repository: str, session: _Session, blob: Descriptor, body: list[bytes]) -> None:
         async def once() -> None:
             url = session.location.update_query({"digest": blob.digest})
             headers = {"Content-Type": "application/octet-stream"}
@@ -189,17 +195,30 @@ class Uploads:
         return Unavailable(f"registry {self._registry.endpoint.registry} lost the upload of {blob.digest}")
 
 
-async def _whole(chunks: AsyncIterable[bytes]) -> bytes:
-    return b"".join([chunk async for chunk in chunks])
-
-
-async def _pieces(chunks: AsyncIterable[bytes], size: int) -> AsyncIterator[bytes]:
-    """The same bytes in pieces of exactly `size`, the last one what is left, if anything is."""
-    held = bytearray()
+async def _pieces(chunks: AsyncIterable[bytes], size: int) -> AsyncIterator[list[bytes]]:
+    """The same bytes in pieces of exactly `size`, the last one what is left; chunks are not joined."""
+    held: list[bytes] = []
+    room = size
     async for chunk in chunks:
-        held += chunk
-        while len(held) >= size:
-            yield bytes(held[:size])
-            del held[:size]
+        while len(chunk) >= room:
+            yield [*held, chunk[:room]]
+            held, chunk, room = [], chunk[room:], size
+        if chunk:
+            held.append(chunk)
+            room -= len(chunk)
     if held:
-        yield bytes(held)
+        yield held
+
+
+def _length(piece: list[bytes]) -> int:
+    return sum(map(len, piece))
+
+
+def _without(piece: list[bytes], count: int) -> list[bytes]:
+    """What is left of a piece after its first `count` bytes."""
+    left = []
+    for chunk in piece:
+        if count < len(chunk):
+            left.append(chunk[count:])
+        count = max(0, count - len(chunk))
+    return left
