@@ -1,5 +1,6 @@
 """Scanning combined lines as CSV says what reading them line by line says."""
 
+import warnings
 from pathlib import Path
 
 import polars as pl
@@ -145,3 +146,14 @@ def test_an_example_of_each_kind_of_line_set_aside_is_kept() -> None:
     assert list(found[0].ignored) == ["outside the registry API"]
     assert "GET /metrics" in found[0].examples["outside the registry API"]
     assert isinstance(found[0].accesses, pl.DataFrame)
+
+
+def test_lines_of_an_application_log_warn_nobody() -> None:
+    """Polars warns, on stderr, of rows that join such lines; they are read the slow way."""
+    application = (GOLDENS / "distribution-2.8-text.log").read_text()
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert scanned(application) is None
+
+    assert said == []
