@@ -148,12 +148,16 @@ def test_an_example_of_each_kind_of_line_set_aside_is_kept() -> None:
     assert isinstance(found[0].accesses, pl.DataFrame)
 
 
-def test_lines_of_an_application_log_warn_nobody() -> None:
+def test_lines_with_more_words_than_columns_warn_nobody() -> None:
     """Polars warns, on stderr, of rows that join such lines; they are read the slow way."""
-    application = (GOLDENS / "distribution-2.8-text.log").read_text()
+    words = "Registry does not implement RepositoryRemover. Will not be able to delete repos and tags"
+    application = "".join(
+        f'time="2026-11-24T08:48:32Z" level=warning msg="{text}" go.version=go1.19.8\n'
+        for text in (words, "listening on 127.0.0.1:5000")
+    )
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        assert scanned(application) is None
+        assert scanned(f"{PULL}\n" + application) is None
 
     assert said == []
