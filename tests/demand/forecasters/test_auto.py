@@ -79,6 +79,14 @@ def test_build_tags_leave_within_a_day() -> None:
     assert means[fresh].mean() > 10 * means[yesterday].mean()
 
 
+def test_among_the_unlikely_the_popular_come_first() -> None:
+    """In hours that two jobs never pull in, the one that pulls more still has the higher mean."""
+    for every in (5, 24):
+        grid = history(np.vstack([job(every, pulls=3), job(every, pulls=2)]))
+        means = Auto().forecast(grid, range(1, 5))
+        assert (means[0] > means[1]).all()
+
+
 def test_weights_add_up_and_bursts_say_nothing_of_the_day_after() -> None:
     """Views are averaged; beyond a day the last hours have no say."""
     answers = Auto().fit(busy())
