@@ -1,0 +1,171 @@
+"""All sections together, and the plain dataclasses that lower rooms take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from prewarm.errors import SettingsError, UnknownName
+from prewarm.settings.sections import (
+    CacheSection,
+    CostSection,
+    DemandSection,
+    Host,
+    PrivacySection,
+    RegistrySection,
+    ScheduleSection,
+    ServiceSection,
+    SiteSection,
+    SourceSection,
+    Zone,
+)
+
+if TYPE_CHECKING:
+    from prewarm.demand.calendars import Site
+    from prewarm.logs.files import Source
+    from prewarm.pipeline.caches import CacheSpec
+    from prewarm.pipeline.histories import Counting
+    from prewarm.pipeline.schedules import When
+    from prewarm.warming.registry import Endpoint
+
+T = TypeVar("T")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PREWARM_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    lake: str = Field("./lake", description="folder or URL of the lake")
+    timezone: Zone | None = Field(None, description="zone of sites, and of stamps, that have none")
+    sites: dict[str, SiteSection] = {}
+    sources: dict[str, SourceSection] = {}
+    registries: dict[Host, RegistrySection] = {}
+    caches: dict[str, CacheSection] = {}
+    schedules: dict[str, ScheduleSection] = {}
+    demand: DemandSection = DemandSection()
+    privacy: PrivacySection = PrivacySection()
+    costs: CostSection = CostSection()
+    service: ServiceSection = ServiceSection()
+
+    def cache(self, name: str) -> CacheSection:
+        """The cache of that name; UnknownName lists the known ones."""
+        return _named("cache", name, self.caches)
+
+    def schedule(self, name: str) -> ScheduleSection:
+        """The schedule of that name; UnknownName lists the known ones."""
+        return _named("schedule", name, self.schedules)
+
+    def default_site(self) -> Site:
+        """What sites have that nobody declared: PREWARM_TIMEZONE, else UTC."""
+        from prewarm.demand.calendars import Site
+
+        return Site(timezone=self.timezone or "UTC")
+
+    def declared_sites(self) -> dict[str, Site]:
+        """Sites whose clock somebody chose; the others follow `default_site`, with a warning."""
+        from prewarm.demand.calendars import Site
+
+        return {
+            name: Site(name, section.timezone or self.timezone or "UTC", section.holidays)
+            for name, section in self.sites.items()
+            if section.timezone or self.timezone or section.holidays
+        }
+
+    def zone(self, site: str | None) -> str:
+        """The time zone on whose clock a time without one is read; of no site, the only declared one's."""
+        sites = self.declared_sites()
+        if site is None and len(sites) == 1:
+            (site,) = sites
+        return sites.get(site or "", self.default_site()).timezone
+
+    def counting(self) -> Counting:
+        """What counts as demand."""
+        from prewarm.demand.selection import TOOLS
+        from prewarm.pipeline.histories import Counting
+
+        tools = TOOLS if self.demand.ignore_tools else ()
+        return Counting(self.demand.kinds, (*self.demand.ignore, *tools), self.demand.session_gap)
+
+    def source(self, name: str | None, paths: tuple[str, ...] = ()) -> Source:
+        """The source of that name; `paths` replace its own, and then a new name is a new source."""
+        from prewarm.logs.files import Source
+
+        section = self.sources.get(name or "")
+        if section is None and paths:
+            return Source(
+                name or "default", paths, timezone=self.timezone or "UTC", client_key=self.privacy.secret()
+            )
+        section = section or _named("source", name or "", self.sources)
+        return Source(
+            name or "",
+            paths or section.path,
+            section.site,
+            section.registry,
+            section.rewrite,
+            section.format,
+            section.timezone or self.zone(section.site),
+            {str(field): key for field, key in section.keys.items()},
+            self.privacy.secret(),
+        )
+
+    def cache_spec(self, name: str) -> CacheSpec:
+        """How the cache of that name is opened and what it may be given."""
+        from prewarm.pipeline.caches import CacheSpec
+        from prewarm.warming.planning import Rules
+
+        section = self.cache(name)
+        return CacheSpec(
+            name,
+            section.driver,
+            section.own,
+            section.site,
+            section.upstream,
+            section.rewrite,
+            section.ttl,
+            Rules(section.always, section.never, section.allow, section.min_clients),
+            section.max_bytes,
+            section.bandwidth,
+        )
+
+    def when(self, name: str) -> tuple[When, Site]:
+        """When the schedule of that name warms, and on whose clock."""
+        from prewarm.pipeline.schedules import When
+        from prewarm.warming.planning import Budget
+
+        section = self.schedule(name)
+        if section.verb != "run" or section.covers is None:
+            raise SettingsError(
+                f"schedules.{name}: only a schedule with covers (07:30-11:00) can be run so far"
+            )
+        budget = Budget(section.top, section.max_bytes)
+        when = When(
+            name, section.days, section.covers, budget, section.ready_by, section.objective, section.holdout
+        )
+        site = self.declared_sites().get(self.cache(section.cache).site or "", self.default_site())
+        return when, site
+
+    def serving(self, host: str | None = None, port: int | None = None) -> Settings:
+        """These settings, with the address that the service binds where one is given."""
+        given = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
+        return self.model_copy(update={"service": self.service.model_copy(update=given)})
+
+    def endpoints(self) -> list[Endpoint]:
+        """The registries that may be contacted."""
+        from prewarm.warming.registry import Endpoint
+
+        return [
+            Endpoint(name, section.url, section.max_concurrency, section.ca_file, reserve=section.reserve)
+            for name, section in self.registries.items()
+        ]
+
+
+def _named(noun: str, name: str, table: Mapping[str, T]) -> T:
+    if name not in table:
+        raise UnknownName(noun, name, table)
+    return table[name]
