@@ -5,28 +5,33 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import IO, Literal
 
 LOGGER = "prewarm"
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_COLOURED = "color_message"  # uvicorn's second copy of a message, for terminals
 
 
 def set_up(
-    level: str = "INFO", style: Literal["text", "json"] = "text", stream: IO[str] | None = None
+    level: str = "INFO",
+    style: Literal["text", "json"] = "text",
+    stream: IO[str] | None = None,
+    others: Iterable[str] = (),
 ) -> logging.Logger:
-    """Send the `prewarm` logger to `stream` (stderr); calling it again replaces the earlier set-up.
+    """Send the loggers `prewarm` and `others` to `stream` (stderr); again, it replaces the earlier set-up.
 
     What a call passes as `extra` becomes `key=value`, or a JSON member.
     """
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(JsonLines() if style == "json" else TextLines())
-    logger = logging.getLogger(LOGGER)
-    logger.handlers = [handler]
-    logger.setLevel(level.upper())
-    logger.propagate = False
-    return logger
+    for logger in (logging.getLogger(name) for name in (LOGGER, *others)):
+        logger.handlers = [handler]
+        logger.setLevel(level.upper())
+        logger.propagate = False
+    return logging.getLogger(LOGGER)
 
 
 class JsonLines(logging.Formatter):
@@ -60,4 +65,4 @@ def _stamp(record: logging.LogRecord) -> str:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD and key != _COLOURED}

@@ -15,10 +15,11 @@ from prewarm import telemetry
 @pytest.fixture(autouse=True)
 def quiet_afterwards() -> Iterator[None]:
     """Each test leaves the logger as it found it."""
-    logger = logging.getLogger(telemetry.LOGGER)
-    before = (logger.handlers, logger.level, logger.propagate)
+    loggers = [logging.getLogger(name) for name in (telemetry.LOGGER, "uvicorn")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     yield
-    logger.handlers, logger.level, logger.propagate = before
+    for logger, kept in zip(loggers, before, strict=True):
+        logger.handlers, logger.level, logger.propagate = kept
 
 
 def test_json_lines_carry_their_extras() -> None:
@@ -46,6 +47,15 @@ def test_a_second_set_up_replaces_the_first() -> None:
     logger.error("heard")
     assert first.getvalue() == ""
     assert second.getvalue().count("\n") == 1
+
+
+def test_others_speak_the_same_way() -> None:
+    """A library's lines come to the same stream, once, without its colours."""
+    out = io.StringIO()
+    telemetry.set_up(stream=out, others=["uvicorn"])
+    logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\x1b[36mStarted"})
+    assert out.getvalue().endswith("info Started\n")
+    assert out.getvalue().count("\n") == 1
 
 
 def test_exceptions_are_kept_whole() -> None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from prewarm import telemetry
 from prewarm.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -38,9 +39,10 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
     from prewarm.service.app import create_app
 
+    telemetry.set_up(others=["uvicorn"])
     config = uvicorn.Config(
         create_app(settings),
-        log_level="info",
+        log_config=None,  # it would write access lines to stdout, which is for data
         server_header=False,
         timeout_graceful_shutdown=PATIENCE,
     )
