@@ -71,6 +71,11 @@ def keep(among: OrderedDict[Hashable, T], key: Hashable, value: T) -> None:
             among.popitem(last=False)
 
 
+def versions(lake: Lake) -> tuple[int | None, ...]:
+    """Of every table that an answer is made of: where they are the same, so is the answer."""
+    return tuple(lake.snapshot(table).version for table in TABLES)
+
+
 class Board:
     """The newest overview of one lake."""
 
@@ -107,11 +112,17 @@ class Board:
                 self._refused = refused
                 if isinstance(refused, NotEnoughHistory):
                     self._held = None  # the lake was emptied
+            except Exception:
+                # A defect must not end the looking: what stands on the board stays, and the log tells.
+                log.exception("the lake could not be looked at")
+                self._refused = LakeError(
+                    "the forecast cannot be made: a defect; the service's log says which"
+                )
 
     def _look(self, now: datetime) -> None:
         lake = Lake.open(self.settings.lake)
         # The state is read first: a commit in between is seen again by the next look.
-        state = (now.replace(minute=0, second=0, microsecond=0), *(lake.snapshot(t).version for t in TABLES))
+        state = (now.replace(minute=0, second=0, microsecond=0), *versions(lake))
         if self._held is None or state != self._held.state:
             found = overview(
                 lake,
@@ -140,11 +151,7 @@ class Board:
     async def _keep_looking(self, first: asyncio.Event) -> None:
         while True:
             began = time.monotonic()
-            try:
-                await asyncio.to_thread(self.look, self.now())
-            except Exception:
-                # A defect must not end the looking: what stands on the board stays, and the log tells.
-                log.exception("the lake could not be looked at")
+            await asyncio.to_thread(self.look, self.now())
             first.set()
             took = time.monotonic() - began
             await asyncio.sleep(max(self.settings.service.refresh / timedelta(seconds=1), SHARE * took))

@@ -1,9 +1,11 @@
-"""What every answer goes through: headers that bind browsers, and a count by route and status."""
+"""What every answer goes through: headers that bind browsers, a count, a word for failures."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
+
+from prewarm.service import problems
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,13 +34,23 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        started = False
+
         async def guarded(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 message = {**message, "headers": [*message["headers"], *_RAW]}
                 self._requests[_route(scope), message["status"]] += 1
             await send(message)
 
-        await self._app(scope, receive, guarded)
+        try:
+            await self._app(scope, receive, guarded)
+        except Exception:
+            # Answered in here, so that it is guarded and counted as any other; the server logs its trace.
+            if not started:
+                await problems.failure()(scope, receive, guarded)
+            raise
 
 
 def _route(scope: Scope) -> str:

@@ -45,11 +45,6 @@ def install(app: FastAPI) -> None:
             said = _unknown(field, _parameters(request))
         return problem(422, f"{field}: {said}", kind="InvalidParameter")
 
-    @app.exception_handler(Exception)
-    async def failed(_: Request, error: Exception) -> JSONResponse:
-        # The server logs it with its trace; what it says may be about paths, and is not for askers.
-        return problem(500, "the service failed to answer; its log says why", kind="InternalError")
-
 
 def problem(
     status: int, detail: str, *, kind: str = "about:blank", headers: Mapping[str, str] | None = None
@@ -57,6 +52,11 @@ def problem(
     """One problem document (RFC 9457, section 3)."""
     document = {"type": kind, "title": detail.partition(":")[0], "status": status, "detail": detail}
     return JSONResponse(document, status, headers=dict(headers or {}), media_type="application/problem+json")
+
+
+def failure() -> JSONResponse:
+    """A defect: what it says may be about paths, and is not for askers."""
+    return problem(500, "the service failed to answer; its log says why", kind="InternalError")
 
 
 def _status(error: errors.PrewarmError) -> int:

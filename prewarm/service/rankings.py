@@ -17,7 +17,7 @@ from prewarm.errors import SettingsError
 from prewarm.lake import Lake
 from prewarm.pipeline import forecast
 from prewarm.service import answers
-from prewarm.service.board import Now, OnBoard
+from prewarm.service.board import Now, OnBoard, versions
 
 if TYPE_CHECKING:
     from prewarm.pipeline.forecast import RankResult
@@ -101,10 +101,9 @@ def computer(settings: Settings) -> Callable[..., RankResult]:
 
     @lru_cache(maxsize=16)
     def compute(
-        version: int | None,
+        state: tuple[int | None, ...],
         site: str | None,
-        at: datetime | None,
-        day: date | None,
+        when: datetime | date,
         hours: int,
         objective: str,
         model: str,
@@ -112,10 +111,9 @@ def computer(settings: Settings) -> Callable[..., RankResult]:
         lake, sites = Lake.open(settings.lake), settings.declared_sites()
         asked: dict[str, Any] = {"default": settings.default_site(), "counting": settings.counting()}
         with one_by_one:
-            if day is not None:
-                return forecast.rank_day(lake, sites, day, DEEPEST, site, objective, model, **asked)
-            moments = [at or datetime.now(UTC)]
-            return forecast.rank(lake, sites, moments, hours, DEEPEST, site, objective, model, **asked)
+            if isinstance(when, datetime):
+                return forecast.rank(lake, sites, [when], hours, DEEPEST, site, objective, model, **asked)
+            return forecast.rank_day(lake, sites, when, DEEPEST, site, objective, model, **asked)
 
     return compute
 
@@ -133,10 +131,13 @@ def _held(overview: Overview, question: Question, at: datetime) -> bytes:
 
 def _computed(request: Request, question: Question, at: datetime) -> RankResult:
     settings: Settings = request.app.state.settings
-    version = Lake.open(settings.lake).snapshot("pulls").version
-    moment = None if question.day else at
     result: RankResult = request.app.state.rankings(
-        version, question.site, moment, question.day, question.hours, question.objective, question.model
+        versions(Lake.open(settings.lake)),
+        question.site,
+        question.day or at,
+        question.hours,
+        question.objective,
+        question.model,
     )
     return result
 

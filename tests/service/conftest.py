@@ -24,10 +24,10 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @contextmanager
-def opened(app: FastAPI, url: str = BASE) -> Iterator[TestClient]:
+def opened(app: FastAPI, url: str = BASE, *, raising: bool = True) -> Iterator[TestClient]:
     """A client of `app`, which has looked at its lake: however slow the machine, nobody is too early."""
     app.state.board.look(app.state.board.now())
-    with TestClient(app, url) as client:
+    with TestClient(app, url, raise_server_exceptions=raising) as client:
         yield client
 
 

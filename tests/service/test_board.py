@@ -58,6 +58,23 @@ def test_a_lake_in_trouble_leaves_what_stands(board: Board, tmp_path: Path) -> N
     assert board.trouble is None
 
 
+def test_a_defect_is_trouble_as_any_other(board: Board, caplog: pytest.LogCaptureFixture) -> None:
+    """It ends no looking: what stands stays, metrics and readers are told, and the log has the trace."""
+    before, without_zone = board.read(), NOW.replace(tzinfo=None)
+    empty = Board(board.settings, board.now)
+    for each in (board, empty):
+        each.look(without_zone)
+
+    assert board.read() is before
+    assert isinstance(board.trouble, LakeError)
+    with pytest.raises(LakeError, match="log"):
+        empty.read()
+    assert "Traceback" in caplog.text
+
+    board.look(NOW)
+    assert board.trouble is None
+
+
 def test_an_empty_board_says_why(tmp_path: Path) -> None:
     """First that nobody has looked yet, then that there is nothing to see."""
     board = Board(load(lake=str(tmp_path / "lake")), lambda: NOW)

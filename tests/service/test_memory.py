@@ -24,6 +24,7 @@ def test_the_second_answer_is_the_first(service: TestClient, path: str, packed: 
     first, second = (service.get(path, headers={"Accept-Encoding": packed}) for _ in range(2))
 
     assert (second.status_code, second.content, second.headers) == (200, first.content, first.headers)
+    assert len(service.app.state.board.read().replies) == 1  # type: ignore[attr-defined]
 
 
 def test_a_remembered_answer_is_counted_as_any_other(service: TestClient) -> None:

@@ -113,31 +113,6 @@ def test_what_was_logged_a_moment_ago_is_ranked(tmp_path: Path) -> None:
     assert [row["image"] for row in answer.json()["ranking"]] == ["docker.io/acme/api:2.1"]
 
 
-@pytest.mark.parametrize(
-    ("query", "status", "words"),
-    [
-        pytest.param("limt=5", 422, "limt", id="unknown parameter"),
-        pytest.param("limit=0", 422, "limit", id="limit of nothing"),
-        pytest.param("limit=1000000", 422, "limit", id="unbounded limit"),
-        pytest.param("at=2026-11-16T08:00:00", 422, "at", id="time without a zone"),
-        pytest.param("at=now", 422, "at", id="no time"),
-        pytest.param("day=9999-12-31", 422, "day", id="last day"),
-        pytest.param("site=nowhere", 404, "known: default", id="unknown site"),
-        pytest.param("model=oracle", 404, "no forecaster called 'oracle'", id="unknown model"),
-        pytest.param("objective=fame", 422, "objective", id="unknown objective"),
-        pytest.param(f"day=2026-11-16&at={EIGHT}", 422, "day", id="day and time"),
-    ],
-)
-def test_refusals_are_problem_details(client: TestClient, query: str, status: int, words: str) -> None:
-    """RFC 9457: a document with status and a detail that names the field."""
-    answer = client.get(f"/v1/rankings?{query}")
-
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["status"] == status
-    assert words in answer.json()["detail"]
-
-
 def test_health_tells_a_process_from_a_service(client: TestClient, tmp_path: Path) -> None:
     """Alive is not ready: an empty lake can rank nothing."""
     with opened(create_app(load(lake=str(tmp_path / "empty")))) as empty:

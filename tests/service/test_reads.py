@@ -7,6 +7,7 @@ import io
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
@@ -140,6 +141,16 @@ def test_sites_tell_how_far_they_are_known(service: TestClient) -> None:
         pytest.param("rhythm?site=nowhere", 404, "known: default", id="unknown site"),
         pytest.param("images?format=xml", 422, "format", id="unknown format"),
         pytest.param("nothing", 404, "Not Found", id="unknown noun"),
+        pytest.param("rankings?limt=5", 422, "limt", id="unknown parameter"),
+        pytest.param("rankings?limit=0", 422, "limit", id="limit of nothing"),
+        pytest.param("rankings?limit=1000000", 422, "limit", id="unbounded limit"),
+        pytest.param("rankings?at=2026-11-16T08:00:00", 422, "at", id="ranking without a zone"),
+        pytest.param("rankings?at=now", 422, "at", id="no time"),
+        pytest.param("rankings?day=9999-12-31", 422, "day", id="last day"),
+        pytest.param("rankings?day=2026-11-16&at=2026-11-16T08:00Z", 422, "day", id="day and time"),
+        pytest.param("rankings?site=nowhere", 404, "known: default", id="ranking of an unknown site"),
+        pytest.param("rankings?model=oracle", 404, "no forecaster called 'oracle'", id="unknown model"),
+        pytest.param("rankings?objective=fame", 422, "objective", id="unknown objective"),
     ],
 )
 def test_refusals_are_problem_details(service: TestClient, query: str, status: int, words: str) -> None:
@@ -148,7 +159,27 @@ def test_refusals_are_problem_details(service: TestClient, query: str, status: i
 
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
     assert words in answer.json()["detail"]
+
+
+def test_a_defect_is_answered_counted_and_guarded(lake: str) -> None:
+    """A problem document that tells nothing of the machine; the trace is the server's."""
+    app = create_app(load(lake=lake), lambda: NOW)
+
+    @app.get("/v1/broken")
+    def broken() -> None:
+        raise ZeroDivisionError("/etc/secret")
+
+    with opened(app, raising=False) as client:
+        answer = client.get("/v1/broken")
+        metrics = client.get("/metrics").text
+
+    assert (answer.status_code, answer.json()["type"]) == (500, "InternalError")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "secret" not in answer.text
+    assert 'prewarm_http_requests_total{route="/v1/broken",status="500"} 1' in metrics
 
 
 def test_what_is_one_site_s_own_wants_to_be_told_which(tmp_path: Path) -> None:
@@ -174,3 +205,16 @@ def test_the_coming_hours_are_not_computed_from_the_lake(service: TestClient, la
 
     service.get("/v1/rankings", params={"at": (NOW - timedelta(days=1)).isoformat()})
     assert computed.cache_info().misses == 1
+
+
+def test_a_size_that_becomes_known_changes_what_was_computed(tmp_path: Path) -> None:
+    """A ranking of the past is kept for a state of the whole lake, not of its pulls alone."""
+    lake = lake_with(tmp_path, A)
+    question = {"at": (NOW - timedelta(days=1)).isoformat()}
+    with opened(create_app(load(lake=lake.root), lambda: NOW)) as client:
+        before = client.get("/v1/rankings", params=question).json()
+        size = {"registry": "docker.io", "repository": "acme/a", "tag": "1", "bytes": 7, "checked_at": NOW}
+        lake.append("images", pl.DataFrame([size]))
+        after = client.get("/v1/rankings", params=question).json()
+
+    assert [told["ranking"][0]["bytes"] for told in (before, after)] == [None, 7]
