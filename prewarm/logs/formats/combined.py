@@ -6,14 +6,25 @@ The stamp has whole seconds; gorilla's is the start of the request, nginx's its 
 after the agent is understood: a forwarded client (`"$http_x_forwarded_for"`), the outcome of a cache
 (`$upstream_cache_status`, Varnish's `hit` and `miss`), how long the request took (`$request_time`: the first
 number of three decimals, or the one after `rt=` or `request_time=`), and the fields of ingress-nginx
-(`upstreaminfo`); the rest is tolerated.
+(`upstreaminfo`); the rest is tolerated. Application lines of Distribution may begin to come long after
+the first lines, which told the format: they are read as that format reads them.
 """
 
 from __future__ import annotations
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, Parsed, clean, fields, requests, scanning, share, sort_out
+from prewarm.logs.formats import (
+    Hints,
+    Parsed,
+    application,
+    clean,
+    fields,
+    requests,
+    scanning,
+    share,
+    sort_out,
+)
 
 _STAMP = "[%d/%b/%Y:%H:%M:%S %z] "
 _STAMP_LENGTH = len("[24/Nov/2026:01:58:42 +0000] ")
@@ -51,8 +62,8 @@ class Combined:
         return None
 
     def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
-        """Accesses of family `access`."""
-        return sort_out(read(clean(lines)))
+        """Accesses of family `access`; of family `app` for application lines."""
+        return sort_out(_read_all(clean(lines)))
 
     def scan(self, data: bytes, offset: int) -> tuple[Parsed, int] | None:
         """What `parse` says of whole lines, and how many they are; None where only `parse` can tell."""
@@ -61,9 +72,20 @@ class Combined:
             return None
         rows = scanned.rows
         if scanned.left.height:
-            others = read(clean(scanned.left))
-            rows = pl.concat([rows.select(others.columns), others]).sort("offset")
+            rows = pl.concat([rows, _read_all(clean(scanned.left))], how="diagonal").sort("offset")
         return sort_out(rows), scanned.lines
+
+
+def _read_all(lines: pl.DataFrame) -> pl.DataFrame:
+    """As `read`; what is no access line and may be one of the application, as that."""
+    rows = read(lines)
+    others = rows["malformed"].is_not_null()
+    if others.any():
+        others &= rows["line"].str.contains_any(application.MARKS)
+    if not others.any():
+        return rows
+    told = application.read(rows.filter(others).select("offset", "line"))
+    return pl.concat([rows.filter(~others), told], how="diagonal").sort("offset", maintain_order=True)
 
 
 def read(lines: pl.DataFrame) -> pl.DataFrame:

@@ -156,6 +156,32 @@ def test_what_fits_no_grammar_is_malformed_with_an_example(line: str) -> None:
     assert parsed.accesses.height == 1
 
 
+APP = (
+    'time="2026-11-24T08:15:03Z" level=info msg="response completed" http.request.id=1 '
+    'http.request.method=GET http.request.remoteaddr="10.0.0.9:41822" '
+    'http.request.uri="/v2/acme/api/manifests/2.2" http.response.status=200'
+)
+APP_JSON = (
+    '{"http.request.id":"2","http.request.method":"GET","http.request.uri":"/v2/acme/api/manifests/2.3",'
+    '"http.response.status":200,"level":"info","msg":"response completed","time":"2026-11-24T08:15:04Z"}'
+)
+
+
+@pytest.mark.parametrize("most", [1, 20])
+def test_application_lines_that_come_late_are_read(most: int) -> None:
+    """A registry may begin to write them when its first lines have told the format."""
+    lines = [*[LINE] * most, APP, "time=oops", APP_JSON, LINE]
+    parsed = parse(*lines)
+    assert parsed.accesses["reference"].to_list() == ["2.1"] * most + ["2.2", "2.3", "2.1"]
+    assert parsed.accesses["family"].to_list() == ["access"] * most + ["app", "app", "access"]
+    assert parsed.malformed == {"not an access line": 1}
+    data = "".join(f"{line}\n" for line in lines).encode()
+    scanned = combined.FORMAT.scan(data, 0)
+    assert (scanned is None) == (most == 1)
+    if scanned:
+        assert scanned[0].accesses.drop("offset").equals(parsed.accesses.drop("offset"))
+
+
 def test_examples_are_printable() -> None:
     """A hostile line never reaches a terminal raw, nor at length."""
     (example,) = parse("\x1b[2J\x07evil" + "x" * 5000).examples.values()
