@@ -10,11 +10,12 @@ import pytest
 
 from prewarm.errors import UnknownFormat, UnreadableInput
 from prewarm.logs import detection, wrappers
-from prewarm.logs.formats import Format, Hints, Parsed, combined, distribution, registered
+from prewarm.logs.formats import Format, Hints, Parsed, combined, distribution, registered, share
 
 INNER = '10.0.0.7 - - [24/Nov/2026:08:15:02 +0000] "GET /v2/ HTTP/1.1" 401 87 "" "skopeo/1.9.3"'
 APP = 'time="2026-11-24T08:15:02Z" level=info msg="response completed" go.version=go1.27 http.request.id=1'
 HINTS = Hints("Asia/Kolkata", written=datetime(2026, 11, 24, 12, tzinfo=UTC))
+EVENT = "2026-11-24T08:15:02Z,nginx"
 AT = "2026-11-24T09:15:02.311204118Z"
 WRAPPED = {
     "docker-json-file": json.dumps({"log": INNER + "\n", "stream": "stdout", "time": AT}),
@@ -135,3 +136,75 @@ def test_a_guess_gives_way_to_a_format_that_says_more() -> None:
     nexus = '10.20.1.17 - k8s [24/Nov/2026:09:15:02 +0000] "GET /v2/ HTTP/1.1" 200 1791 12 "cri/1" [qtp1-925]'
     assert not detection.confirmed(pl.Series([nexus]), (), combined.FORMAT, HINTS, registered())
     assert detection.confirmed(pl.Series([nexus]), (), combined.FORMAT, HINTS, [combined.FORMAT])
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ([INNER], "combined"),
+        ([APP], "distribution"),
+        ([INNER] * 50 + [APP], "distribution"),
+        (["timestamp,image", EVENT], "events"),
+        (["timestamp,image"], "events"),
+        (["", "garbage", INNER], "combined"),
+        (["panic: x"] * 8 + [APP] * 2, "distribution"),
+    ],
+)
+def test_the_format_that_fits_most_lines_wins(lines: list[str], name: str) -> None:
+    """Application lines make a mix Distribution's; noise does not hide a format."""
+    assert detected(*lines) == (name, ())
+
+
+def test_lines_of_no_format_name_the_closest() -> None:
+    """One line that says what came closest, if anything did, and what the log starts with."""
+    with pytest.raises(UnknownFormat, match=r"of 3 lines none fits any .*'hello'") as caught:
+        detected("hello", "wor\x1bld", "!")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UnknownFormat, match=r"of 21 lines combined fits 5%.*'hello'"):
+        detected(*["hello"] * 20, INNER)
+
+
+def test_no_lines_are_no_format() -> None:
+    """An empty file says so."""
+    with pytest.raises(UnknownFormat, match="no lines"):
+        detection.detect(pl.Series([], dtype=pl.String), HINTS, registered())
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("\x1b[36mINFO\x1b[0m[0000] redis not configured", "tty: false"),
+        ('10.0.0.7 - "GET /v2/ HTTP/1.1" 401 76 "-" "docker/27" 0.004 0.004 .', "no time"),
+    ],
+)
+def test_known_lines_that_cannot_be_used_say_why(line: str, reason: str) -> None:
+    """The reason teaches how to log the time."""
+    with pytest.raises(UnreadableInput, match=reason):
+        detected(*[line] * 3)
+
+
+class _Narrow:
+    """A format that fits some of the lines that the combined one fits."""
+
+    name, summary, tells, finished_pulls = "narrow", "", frozenset[str](), False
+
+    def sniff(self, lines: pl.Series) -> float:
+        return share(lines.str.contains("skopeo"))
+
+    def refuse(self, lines: pl.Series) -> str | None:
+        return None
+
+    def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
+        return Parsed()
+
+
+@pytest.mark.parametrize(("others", "name"), [(0, "narrow"), (4, "narrow"), (9, "combined")])
+def test_the_more_specific_of_two_that_fit_wins(others: int, name: str) -> None:
+    """Unless it leaves more than half of the lines to the other."""
+    lines = pl.Series([INNER] * 5 + [INNER.replace("skopeo", "crane")] * others)
+    assert detection.fitting(lines, [combined.FORMAT, _Narrow()]).format.name == name
+
+
+def test_a_long_start_up_hides_no_format() -> None:
+    """The first lines are looked at first, not only."""
+    assert detected(*["starting up"] * 600, *[INNER] * 400) == ("combined", ())

@@ -34,13 +34,8 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 from prewarm import plugins
-from prewarm.errors import UnknownFormat, UnreadableInput
 from prewarm.logs import accesses
 
-SAMPLE = 1000  # lines that detection looks at
-FEW = 200  # of them are looked at first
-CLEARLY = 0.5  # the share of these that needs no second look
-ENOUGH = 0.1  # the least share of lines that must fit a family; random text fits none
 EXAMPLE = 200  # characters shown of a line that was set aside
 
 
@@ -122,76 +117,9 @@ class Scanner(Protocol):
         ...
 
 
-def detect(lines: pl.Series) -> Format:
-    """The format that fits the first non-empty `lines` best, out of all registered ones.
-
-    Raises UnreadableInput when the lines are of a known family that cannot be used, and
-    UnknownFormat, which names the closest formats, when they are of none.
-    """
-    sample, formats = sample_of(lines), registered()
-    if (found := fitting(sample, usable(formats, stamped=False))).share >= ENOUGH:
-        return found.format
-    raise unusable(sample, found, formats)
-
-
-def usable(formats: list[Format], stamped: bool) -> list[Format]:
-    """Those of `formats` that can read lines for which a wrapper tells a time, or none does."""
-    return [each for each in formats if stamped or not getattr(each, "needs_stamp", False)] or formats
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """The format that fits best, the share of lines it fits, and the shares of all others by name."""
-
-    format: Format
-    share: float
-    shares: dict[str, float]
-
-
-def sample_of(lines: pl.Series) -> pl.Series:
-    """The lines that detection looks at: the first SAMPLE that are not empty."""
-    return lines.filter(lines.str.strip_chars() != "").head(SAMPLE)
-
-
-def fitting(sample: pl.Series, formats: list[Format]) -> Fit:
-    """What fits these lines best; a few of them are looked at first, and are mostly enough.
-
-    Of the formats that fit at least half as many lines as the one that fits most, the most specific.
-    """
-    few = _fitting(sample.head(FEW), formats)
-    return few if few.share >= CLEARLY or len(sample) <= FEW else _fitting(sample, formats)
-
-
-def _fitting(sample: pl.Series, formats: list[Format]) -> Fit:
-    shares = {candidate.name: candidate.sniff(sample) for candidate in formats}
-    most = max(shares.values(), default=0.0)
-    good = [candidate for candidate in formats if shares[candidate.name] >= most / 2]
-    best = max(good, key=lambda each: (getattr(each, "specificity", 1), shares[each.name]))
-    return Fit(best, shares[best.name], shares)
-
-
 def registered() -> list[Format]:
     """Every format that can be loaded, in the order of names."""
     return list(plugins.usable(plugins.FORMATS)[0].values())
-
-
-def unusable(sample: pl.Series, found: Fit, formats: list[Format]) -> UnreadableInput:
-    """The error for lines that no format fits: why they cannot be used, or what came closest."""
-    for candidate in formats:
-        if reason := candidate.refuse(sample):
-            return UnreadableInput(f"{candidate.name}: {reason}")
-    return UnknownFormat(_no_format(sample, found.shares))
-
-
-def _no_format(sample: pl.Series, shares: dict[str, float]) -> str:
-    if sample.is_empty():
-        return "no format to detect: there are no lines"
-    closest = sorted((name for name in shares if shares[name]), key=lambda name: (-shares[name], name))[:3]
-    fits = ", ".join(f"{name} fits {shares[name]:.0%}" for name in closest)
-    first = printable(sample[0], 60)
-    told = f"of {len(sample)} lines {fits or f'none fits any of the {len(shares)} formats'}"
-    example = "name one with --format, for example --format combined"
-    return f"no known format fits: {told}; the first is {first!r}; {example}"
 
 
 def header_of(lines: pl.Series) -> str:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from prewarm.logs import pulls
-from prewarm.logs.formats import Hints, Parsed, artifactory, detect
+from prewarm.logs import detection, pulls
+from prewarm.logs.formats import Hints, Parsed, artifactory, registered
 
 HEX = "9a" * 32
 PATH = "/api/docker/remote/v2/acme/api/manifests/2.1"
@@ -26,7 +26,7 @@ def parse(*lines: str, zone: str = "UTC") -> Parsed:
 @pytest.mark.parametrize("line", [SEVEN, SIX, ACCESS.format("manifest.json")])
 def test_each_log_tells_the_tag(line: str) -> None:
     """Who asked for what, and when."""
-    assert detect(pl.Series([line])).name == "artifactory"
+    assert detection.detect(pl.Series([line]), Hints(), registered())[0].name == "artifactory"
     (row,) = parse(line).accesses.iter_rows(named=True)
     assert (row["client"], row["user"], row["repository"], row["reference"]) == (
         "10.20.1.17",

@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, Parsed, cloudfront, detect, header_of
+from prewarm.logs import detection
+from prewarm.logs.formats import Hints, Parsed, cloudfront, header_of, registered
 
 NAMES = (
     "date time sc-bytes c-ip cs-method cs-uri-stem sc-status cs(User-Agent) x-edge-result-type x-host-header"
@@ -43,7 +44,7 @@ def rows(parsed: Parsed) -> list[dict[str, Any]]:
 
 def test_columns_are_those_that_the_file_names() -> None:
     """In any order and number."""
-    assert detect(pl.Series([*HEADER, row()])).name == "cloudfront"
+    assert detection.detect(pl.Series([*HEADER, row()]), Hints(), registered())[0].name == "cloudfront"
     shuffled = " ".join(reversed(NAMES.split()))
     for lines in ([*HEADER, row()], [f"#Fields: {shuffled}", row(shuffled)]):
         (only,) = rows(parse(*lines))

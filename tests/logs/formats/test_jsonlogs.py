@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from prewarm import plugins
-from prewarm.logs.formats import Hints, Parsed, detect
+from prewarm.logs import detection
+from prewarm.logs.formats import Hints, Parsed, registered
 
 DIGEST = "sha256:" + "0f" * 32
 AT = datetime(2026, 11, 24, 9, 15, 2, tzinfo=UTC)
@@ -189,4 +190,4 @@ def test_istio_in_json() -> None:
 def test_families_are_told_apart(name: str, record: dict[str, Any]) -> None:
     """Whatever the order of keys."""
     for order in (record, dict(reversed(record.items()))):
-        assert detect(pl.Series([json.dumps(order)])).name == name
+        assert detection.detect(pl.Series([json.dumps(order)]), Hints(), registered())[0].name == name

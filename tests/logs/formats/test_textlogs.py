@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from prewarm import plugins
-from prewarm.logs import accesses
-from prewarm.logs.formats import Hints, Parsed, detect
+from prewarm.logs import accesses, detection
+from prewarm.logs.formats import Hints, Parsed, registered
 
 HEX = "9a" * 32
 AT = datetime(2026, 11, 24, 9, 15, 2, tzinfo=UTC)
@@ -46,7 +46,7 @@ def only(name: str, line: str, **options: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("name", LINES)
 def test_every_family_is_told_and_read(name: str) -> None:
     """Though most are combined lines with something after them."""
-    assert detect(pl.Series([LINES[name]] * 3)).name == name
+    assert detection.detect(pl.Series([LINES[name]] * 3), Hints(), registered())[0].name == name
     row = only(name, LINES[name])
     told = ("timestamp", "client", "agent", "repository", "reference", "status", "bytes", "seconds")
     expected = (AT, "10.20.1.17", "containerd/v1.7.22", "acme/api", "2.1", 200, 1791, 0.012)
@@ -134,7 +134,7 @@ def test_storage_of_a_registry() -> None:
         f"{'0a' * 32} bucket [24/Nov/2026:09:15:02 +0000] 203.0.113.12 - REQ1 REST.GET.OBJECT {key} "
         f'"GET /{key}?X-Amz-Algorithm=x HTTP/1.1" 206 - 1024 31457280 12 7 "-" "containerd/v1" - id SigV4'
     )
-    assert detect(pl.Series([line])).name == "s3"
+    assert detection.detect(pl.Series([line]), Hints(), registered())[0].name == "s3"
     row = only("s3", line)
     assert (row["object"], row["reference"], row["repository"]) == ("blob", f"sha256:{HEX}", None)
     assert (row["status"], row["bytes"], row["seconds"], row["key"]) == (206, 1024, 0.012, "REQ1")
