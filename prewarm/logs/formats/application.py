@@ -51,11 +51,7 @@ def _read(rows: pl.DataFrame) -> pl.DataFrame:
         fields.known(pl.col("user")).alias("user"),
         fields.known(pl.col("agent")).alias("agent"),
         "method",
-        "registry",
-        "upstream",
-        "repository",
-        "reference",
-        "object",
+        *requests.TARGET,
         pl.coalesce(status, pl.when(refused).then(pl.lit(401, pl.Int16))).alias("status"),
         fields.count(pl.col("bytes")).alias("bytes"),
         fields.duration(rows["took"]).alias("seconds"),
@@ -87,9 +83,9 @@ def _ignored() -> pl.Expr:
         pl.when(_malformed().is_not_null())
         .then(None)
         .when(~request | ~joinable)
-        .then(pl.lit("a message about no request"))
+        .then(pl.lit(requests.NO_REQUEST))
         .when(pl.col("object").is_null())
-        .then(pl.lit("outside the registry API"))
+        .then(pl.lit(requests.OUTSIDE))
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import polars as pl
 
 from prewarm.logs.accesses import SCHEMA
-from prewarm.logs.formats import Hints, stamps
+from prewarm.logs.formats import Hints, fields, stamps
 from prewarm.logs.formats.logged import RequestLog, accesses_of
 
 _SEVEN = ("time", "key", "peer", "user", "method", "uri", "status", "asked", "bytes", "took", "agent")
@@ -55,12 +55,11 @@ def _read_lines(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
     ]
     rows = pl.concat([_padded(part) for part in parts]).sort("offset", maintain_order=True)
     user = pl.when(~pl.col("user").is_in(_NOBODY)).then("user").alias("user")
-    milliseconds = pl.col("took").cast(pl.Float64, strict=False)
     return accesses_of(
         rows.with_columns(
             user,
             stamps.any_of(pl.col("time"), hints.timezone).alias("timestamp"),
-            pl.when(milliseconds.is_between(0, 1e12)).then(milliseconds / 1e3).alias("seconds"),
+            fields.took(pl.col("took"), 1e3).alias("seconds"),
             pl.when(pl.col("time").is_null()).then(pl.lit("not a line of artifactory")).alias("malformed"),
         ),
         "artifactory",

@@ -26,6 +26,11 @@ from prewarm.logs.formats import (
     sort_out,
 )
 
+TIMELESS = (
+    "these access lines carry no time; log through syslog or the container runtime, which add one, or put "
+    "[$time_local] in the log format"
+)
+
 _STAMP = "[%d/%b/%Y:%H:%M:%S %z] "
 _STAMP_LENGTH = len("[24/Nov/2026:01:58:42 +0000] ")
 _FORWARDED = r'^ "([0-9A-Fa-f:.]+)(?:,[^"]*)?"'
@@ -35,7 +40,7 @@ _CACHE = (  # alone between blanks, quotes or a name and its value
 )
 _NAMED_TIME = r"(?:^|[ \"'])(?:rt|request_time)[=:]\"?([0-9]+\.[0-9]+)"
 _TIME = r"(?:^|[ \"])([0-9]{1,6}\.[0-9]{3})(?:$|[ \"])"
-_TIMELESS = r'^\S+ - (?:\S+ )?"(?:GET|HEAD|PUT|POST|PATCH|DELETE) /\S* HTTP/'
+_NO_STAMP = r'^\S+ - (?:\S+ )?"(?:GET|HEAD|PUT|POST|PATCH|DELETE) /\S* HTTP/'
 
 
 class Combined:
@@ -54,11 +59,8 @@ class Combined:
 
     def refuse(self, lines: pl.Series) -> str | None:
         """Access lines printed without a time, as Harbor's nginx does on a bare stdout."""
-        if share(lines.str.contains(_TIMELESS)) >= 0.5:
-            return (
-                "these access lines carry no time; log through syslog or the container runtime, which add "
-                "one, or put [$time_local] in the log format"
-            )
+        if share(lines.str.contains(_NO_STAMP)) >= 0.5:
+            return TIMELESS
         return None
 
     def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
@@ -103,11 +105,7 @@ def read(lines: pl.DataFrame) -> pl.DataFrame:
         fields.known(pl.col("user").str.strip_chars()).alias("user"),
         "agent",
         "method",
-        "registry",
-        "upstream",
-        "repository",
-        "reference",
-        "object",
+        *requests.TARGET,
         pl.col("status").cast(pl.Int16, strict=False),
         fields.count(pl.col("bytes")).alias("bytes"),
         "seconds",

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from prewarm.logs.accesses import TIMESTAMP
-from prewarm.logs.formats import Hints, Parsed, clean, delimited, fields, images, ndjson, reasons
+from prewarm.logs.formats import Hints, Parsed, clean, delimited, fields, images, ndjson, reasons, stamps
 
 COLUMNS = ("timestamp", "image", "client", "site", "bytes", "seconds", "kind", "cache")
 NAMED = ("user", "agent", "key")
@@ -28,8 +27,6 @@ CACHES = ("hit", "miss")
 
 _EVERY = (*COLUMNS, *NAMED)
 _LARGEST = 9.2e18  # what 63 bits hold, nearly
-_UNITS = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (_LARGEST, 1e-3))
-"""Numbers since 1970 below the first are microseconds when multiplied by the second."""
 
 
 class Events:
@@ -94,19 +91,7 @@ def _time(timezone: str) -> pl.Expr:
         .dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
         .dt.convert_time_zone("UTC")
     )
-    return fields.instant(pl.coalesce(zoned, local, _since_1970())).alias("timestamp")
-
-
-def _since_1970() -> pl.Expr:
-    """A number of seconds, milli-, micro- or nanoseconds as a time; whole ones lose no digit."""
-    number = pl.col("timestamp").cast(pl.Float64, strict=False)
-    whole = pl.col("timestamp").cast(pl.Int64, strict=False)
-    nanoseconds = number.abs().is_between(_UNITS[-2][0], _LARGEST)
-    micros = pl.lit(None, pl.Float64)
-    for largest, scale in reversed(_UNITS):
-        micros = pl.when(number.abs() < largest).then(number * scale).otherwise(micros)
-    exact = pl.when(nanoseconds).then(whole // 1000)
-    return pl.coalesce(exact, micros.cast(pl.Int64, strict=False)).cast(TIMESTAMP)
+    return fields.instant(pl.coalesce(zoned, local, stamps.epoch(pl.col("timestamp")))).alias("timestamp")
 
 
 def _malformed() -> pl.Expr:

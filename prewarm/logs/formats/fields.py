@@ -117,9 +117,9 @@ def cache_of(said: pl.Expr) -> pl.Expr:
     )
 
 
-def took(text: pl.Expr) -> pl.Expr:
-    """A number of seconds; null for what is no number or cannot be a duration."""
-    seconds = text.cast(pl.Float64, strict=False)
+def took(text: pl.Expr, scale: float = 1.0) -> pl.Expr:
+    """Seconds from a number of which `scale` make one; null for what is no number or cannot be a duration."""
+    seconds = text.cast(pl.Float64, strict=False) / scale
     return pl.when(seconds.is_between(0, _LONGEST)).then(seconds)
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, fields, ndjson, stamps
-from prewarm.logs.formats.logged import NO_REQUEST, RequestLog, accesses_of
+from prewarm.logs.formats import Hints, fields, ndjson, requests, stamps
+from prewarm.logs.formats.logged import RequestLog, accesses_of
 
 Paths = Mapping[str, str | tuple[str, ...]]
 """Under which key a field stands; of several, the first that the line has. `a/b` is `b` of the object `a`."""
@@ -86,13 +86,23 @@ def _given(value: pl.Expr) -> pl.Expr:
 
 
 def _scaled(text: pl.Series, scale: float) -> pl.Series:
-    return pl.select(fields.took(pl.lit(text).cast(pl.Float64, strict=False) / scale)).to_series()
+    return pl.select(fields.took(pl.lit(text), scale)).to_series()
 
 
 def _first_of(value: pl.Expr) -> pl.Expr:
     """The first text of a list of header values."""
     inner = value.str.extract(r'^\["((?:[^"\\]|\\.)*)"', 1)
     return inner.str.replace_all(r"\"", '"', literal=True).str.replace_all(r"\\", "\\", literal=True)
+
+
+def _unless(message: str) -> pl.Expr:
+    """Lines with another message tell of no request."""
+    return pl.when(pl.col("message") != message).then(pl.lit(requests.NO_REQUEST))
+
+
+_PATHLESS = pl.when(pl.col("uri").is_null() & pl.col("message").is_not_null()).then(
+    pl.lit(requests.NO_REQUEST)
+)
 
 
 def _json(
@@ -180,7 +190,7 @@ CADDY = _json(
         },
         scale=None,
         all_of=("time", "message"),
-        ignore=pl.when(pl.col("uri").is_null() & pl.col("message").is_not_null()).then(pl.lit(NO_REQUEST)),
+        ignore=_PATHLESS,
         finish=_caddy,
     ),
     ('"http.log.access', '"handled request"'),
@@ -230,8 +240,6 @@ ENVOY_KEYS = Keys(
 
 # --- zot ---------------------------------------------------------------------------------------------------
 
-_ZOT_MESSAGE = pl.col("message")
-
 ZOT = _json(
     "zot",
     "zot: its HTTP log (zerolog and slog); the audit and sync logs tell of no pulls",
@@ -250,7 +258,7 @@ ZOT = _json(
             "forwarded": "headers/X-Forwarded-For",
         },
         all_of=("time", "message"),
-        ignore=pl.when(_ZOT_MESSAGE.is_not_null() & (_ZOT_MESSAGE != "HTTP API")).then(pl.lit(NO_REQUEST)),
+        ignore=_unless("HTTP API"),
         finish=lambda rows: rows.with_columns(
             _first_of(pl.col(name)).alias(name) for name in ("agent", "forwarded")
         ),
@@ -282,9 +290,7 @@ GITLAB = _json(
         },
         scale=1e3,
         all_of=("time", "message"),
-        ignore=pl.when(pl.col("message").is_not_null() & (pl.col("message") != "access")).then(
-            pl.lit(NO_REQUEST)
-        ),
+        ignore=_unless("access"),
     ),
     ('"correlation_id"', '"root_repo"'),
 )
@@ -310,7 +316,7 @@ SPEGEL = _json(
         },
         scale=None,
         all_of=("time", "message"),
-        ignore=pl.when(pl.col("uri").is_null() & pl.col("message").is_not_null()).then(pl.lit(NO_REQUEST)),
+        ignore=_PATHLESS,
     ),
     ('"handler"', "spegel-org/spegel"),
 )

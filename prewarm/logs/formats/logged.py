@@ -15,9 +15,6 @@ from prewarm.logs.formats import Hints, Parsed, clean, fields, requests, share, 
 
 Read = Callable[[pl.DataFrame, Hints], pl.DataFrame]
 
-OUTSIDE = "outside the registry API"
-NO_REQUEST = "a message about no request"
-
 _TEXTS = ("peer", "forwarded", "user", "agent", "host", "method", "uri", "status", "bytes", "key")
 _OPTIONAL: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys((*_TEXTS, "digest", "media_type", "cache", "ignored", "malformed"), pl.String),
@@ -139,8 +136,5 @@ def _ignored() -> pl.Expr:
         .then("ignored")
         .when(pl.col("timestamp").is_null())
         .then(None)
-        .when(~request.fill_null(False))
-        .then(pl.lit("not an HTTP request"))
-        .when(pl.col("object").is_null())
-        .then(pl.lit(OUTSIDE))
+        .otherwise(requests.ignored(request.fill_null(False)))
     )

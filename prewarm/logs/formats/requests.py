@@ -15,6 +15,12 @@ from prewarm.logs.formats.remembered import Remembered
 
 METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")
 
+TARGET = ("registry", "upstream", "repository", "reference", "object")
+"""Columns that `locate` and `targets` give."""
+
+OUTSIDE = "outside the registry API"
+NO_REQUEST = "a message about no request"
+
 _ABSOLUTE = (
     r"^[Hh][Tt][Tt][Pp][Ss]?://(?:[^/?#@]*@)?(?P<authority>[^/?#]*)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?"
 )
@@ -62,7 +68,7 @@ def ignored(request: pl.Expr) -> pl.Expr:
         pl.when(~request)
         .then(pl.lit("not an HTTP request"))
         .when(pl.col("object").is_null())
-        .then(pl.lit("outside the registry API"))
+        .then(pl.lit(OUTSIDE))
     )
 
 

@@ -14,6 +14,7 @@ _LEAP = 2000  # a year that has every day
 _HALF_YEAR = 183  # days
 _AHEAD = timedelta(days=1)  # clocks differ: how far a line may be ahead of the time its file was written
 _LATEST = 253402300799e6  # microseconds: the last second of the year 9999
+_BITS_63 = 9.2e18  # nanoseconds that a whole number holds, nearly: the year 2261
 _HALF_HOUR = timedelta(minutes=30)
 
 
@@ -27,15 +28,18 @@ def rfc3339(text: pl.Expr) -> pl.Expr:
 
 
 def epoch(text: pl.Expr) -> pl.Expr:
-    """Seconds since 1970, with a fraction; or milli-, micro- or nanoseconds, as the size shows."""
+    """Seconds since 1970, with a fraction; or milli-, micro- or nanoseconds, as the size shows.
+
+    Whole nanoseconds lose no digit of the microsecond, as they would on their way through a float.
+    """
     number = text.cast(pl.Float64, strict=False)
     size = number.abs()
-    scale = (
-        pl.when(size < 1e11).then(1e6).when(size < 1e14).then(1e3).when(size < 1e17).then(1.0).otherwise(1e-3)
-    )
+    units = pl.when(size < 1e11).then(1e6).when(size < 1e14).then(1e3)
+    scale = units.when(size < 1e17).then(1.0).when(size < _BITS_63).then(1e-3)
     microseconds = (number * scale).round()
     bounded = pl.when(microseconds.is_between(-_LATEST, _LATEST)).then(microseconds)
-    return fields.instant(bounded.cast(pl.Int64).cast(TIMESTAMP))
+    exact = pl.when(size >= 1e17).then(text.cast(pl.Int64, strict=False) // 1000)
+    return fields.instant(pl.coalesce(exact, bounded.cast(pl.Int64)).cast(TIMESTAMP))
 
 
 def local(naive: pl.Expr, timezone: str) -> pl.Expr:

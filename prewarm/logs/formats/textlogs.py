@@ -87,7 +87,7 @@ def _either(name: str, keys: jsonlogs.Keys, pattern: str, finish: Finish) -> Rea
 
 
 def _seconds(scale: float = 1.0) -> pl.Expr:
-    return fields.took(pl.col("took").cast(pl.Float64, strict=False) / scale).alias("seconds")
+    return fields.took(pl.col("took"), scale).alias("seconds")
 
 
 def _clf(scale: float = 1.0) -> Finish:
@@ -101,10 +101,6 @@ def _clf(scale: float = 1.0) -> Finish:
 _TIMED = (
     rf"^(?P<peer>\S+) - {quoted('request')} (?P<status>[0-9]{{3}}) (?P<bytes>{_NUMBER}) {quoted('referer')} "
     rf"{quoted('agent')} (?P<took>\S+) \S.* \S+$"
-)
-_TIMELESS = (
-    "these access lines carry no time; log through syslog or the container runtime, which add one, or put "
-    "[$time_local] in the log format"
 )
 
 
@@ -121,8 +117,8 @@ def _read_harbor(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
     return pl.concat([harbor, access], how="diagonal").sort("offset", maintain_order=True)
 
 
-def _sniff_timeless(lines: pl.Series) -> str | None:
-    return _TIMELESS if lines.str.contains(_TIMED).any() else None
+def _timeless(lines: pl.Series) -> str | None:
+    return combined.TIMELESS if lines.str.contains(_TIMED).any() else None
 
 
 HARBOR_PROXY = RequestLog(
@@ -132,7 +128,7 @@ HARBOR_PROXY = RequestLog(
     _read_harbor,
     needs_stamp=True,
     must=_TIMED,
-    unusable=_sniff_timeless,
+    unusable=_timeless,
 )
 
 

@@ -67,3 +67,9 @@ def test_nothing_at_all() -> None:
     empty = pl.Series([], dtype=pl.String)
     assert stamps.yearless(empty, AT, "Europe/Berlin").is_empty()
     assert pl.DataFrame({"at": empty}).select(stamps.any_of(pl.col("at"), "Europe/Berlin")).is_empty()
+
+
+def test_whole_nanoseconds_keep_every_digit_of_the_microsecond() -> None:
+    """As times in other forms they are truncated, not rounded by a float."""
+    found = pl.select(stamps.epoch(pl.lit("1795511702311204999"))).item()
+    assert found.microsecond == 311204
