@@ -9,7 +9,7 @@ import pytest
 
 from prewarm.errors import LakeError, NotEnoughHistory
 from prewarm.service.app import create_app
-from prewarm.service.board import Board
+from prewarm.service.board import KEPT, Board
 from prewarm.settings import load
 from tests.past import NOW, lake_with
 from tests.service.conftest import A, B, opened
@@ -90,6 +90,14 @@ def test_an_answer_is_made_once(board: Board) -> None:
     held = board.read()
     assert held.answer("q", lambda: b"first") == b"first"
     assert held.answer("q", lambda: b"second") == b"first"
+
+
+def test_no_more_answers_are_kept_than_fit(board: Board) -> None:
+    """Whoever asks for ever other things fills no memory; what was asked last is kept."""
+    held = board.read()
+    for question in range(2 * KEPT):
+        held.answer(question, lambda: b"body")
+    assert list(held.answers) == list(range(KEPT, 2 * KEPT))
 
 
 def test_a_service_becomes_ready_when_pulls_arrive(tmp_path: Path) -> None:

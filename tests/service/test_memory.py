@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from prewarm.service.app import create_app
+from prewarm.service.memory import LARGEST
 from prewarm.settings import load
 from tests.past import NOW, lake_with
 from tests.service.conftest import A, B, opened
@@ -65,6 +66,15 @@ def test_it_passes_with_the_minute_and_with_the_lake(tmp_path: Path) -> None:
 
     assert (first["at"], later["at"]) == ("2026-11-24T08:31:00Z", "2026-11-24T08:32:00Z")
     assert (later["total"], grown["total"]) == (1, 2)
+
+
+def test_long_answers_are_not_remembered(service: TestClient) -> None:
+    """Whoever asks for long ones fills no memory."""
+    path = "/v1/forecasts?hours=192&limit=1000&level=80&level=95"
+    told = service.get(path, headers={"Accept-Encoding": "identity"})
+
+    assert len(told.content) > LARGEST
+    assert not service.app.state.board.read().replies  # type: ignore[attr-defined]
 
 
 def test_refusals_are_not_remembered(service: TestClient) -> None:
