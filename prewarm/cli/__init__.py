@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -21,14 +23,24 @@ from prewarm.cli.serve import serve
 class _Verbs(click.Group):
     """A group for which a reader that went away (`| head`) is the end and no error; click exits with 1."""
 
+    def make_context(self, *given: Any, **more: Any) -> click.Context:
+        with _readers_may_leave():  # --help and --version are answered in here
+            return super().make_context(*given, **more)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _readers_may_leave():
             code = super().invoke(ctx)
             sys.stdout.flush()
-        except BrokenPipeError:
-            output.discard()
-            return 0
-        return code
+            return code
+
+
+@contextmanager
+def _readers_may_leave() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        output.discard()
+        raise click.exceptions.Exit(0) from None
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -79,14 +79,21 @@ def test_pulls_are_exported_in_every_form(prewarm: Prewarm, log: Path) -> None:
     assert "docker.io/acme/api:2.1" in prewarm("pulls").out
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet", "ndjson", "table"])
-def test_a_reader_that_goes_away_is_no_error(prewarm: Prewarm, log: Path, form: str) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(f"pulls --format {form}" for form in ("csv", "parquet", "ndjson", "table")),
+        "--version",
+        "rank --help",
+    ],
+)
+def test_a_reader_that_goes_away_is_no_error(prewarm: Prewarm, log: Path, said: str) -> None:
     """`prewarm pulls | head -1`: exit 0, nothing on stderr."""
     prewarm("ingest", str(log))
 
     reading, writing = os.pipe()
     os.close(reading)
-    export = [sys.executable, "-m", "prewarm", "pulls", "--format", form]
+    export = [sys.executable, "-m", "prewarm", *said.split()]
     ran = subprocess.run(export, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
 
