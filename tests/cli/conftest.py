@@ -37,6 +37,7 @@ def prewarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
     monkeypatch.chdir(tmp_path)
     for name in ("LAKE", "CONFIG", "TIMEZONE"):
         monkeypatch.delenv(f"PREWARM_{name}", raising=False)
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # what is left in a buffer at exit is tested, too
 
     def call(*arguments: str) -> Ran:
         capfd.readouterr()
