@@ -18,6 +18,8 @@ FORMATS = "prewarm.formats"
 FORECASTERS = "prewarm.forecasters"
 CACHES = "prewarm.caches"
 
+_NOUNS = {FORMATS: "format", FORECASTERS: "forecaster", CACHES: "cache driver"}
+
 
 def load(group: str, name: str) -> Any:
     """The object that `name` stands for in `group`.
@@ -26,15 +28,14 @@ def load(group: str, name: str) -> Any:
     """
     found = _entries(group)
     if name not in found:
-        raise UnknownName(group.removeprefix("prewarm.").rstrip("s"), name, found)
+        raise UnknownName(_NOUNS[group], name, found)
     try:
         return found[name].load()
     except Exception as error:  # a third party's module may raise anything
         package = getattr(found[name].dist, "name", None) or "the package that declares it"
-        kind = group.removeprefix("prewarm.").rstrip("s")
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise BrokenDriver(
-            f"the {kind} {name} cannot be loaded ({why}); repair or remove {package}"
+            f"the {_NOUNS[group]} {name} cannot be loaded ({why}); repair or remove {package}"
         ) from error
 
 

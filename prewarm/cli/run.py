@@ -198,11 +198,11 @@ async def _watched(go: Callable[[Conduct], Coroutine[Any, Any, RunResult]]) -> R
 def _show_dry(settings: Settings, work: _Work, as_json: bool) -> int:
     from prewarm.pipeline.documents import to_document
     from prewarm.pipeline.plan import permitted
-    from prewarm.warming.planning import Plan
+    from prewarm.warming.planning import Plan, warnings_of
 
-    warnings: tuple[str, ...] = ()
     if isinstance(work.what, Plan):
         plan = permitted(work.what, settings.cache_spec(work.cache), settings.endpoints())
+        warnings = warnings_of(plan)
     else:
         made = _plan(settings, work.cache, work.what)
         plan, warnings = made.plan, made.warnings

@@ -59,7 +59,8 @@ def barred(spec: CacheSpec, listed: Iterable[str], reference: Reference) -> str 
     if spec.upstream is not None:
         if registry == spec.upstream:
             return None
-        return f"{registry} does not come through this cache, whose upstream is {spec.upstream}"
+        advice = f"`prewarm ingest --registry {spec.upstream}` reads a log that names the cache so"
+        return f"{registry} does not come through this cache, whose upstream is {spec.upstream}; {advice}"
     if registry in listed:
         return None
     return f'its registry is not listed; [registries."{registry}"] with a url would allow it'

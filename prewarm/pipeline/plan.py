@@ -145,7 +145,7 @@ async def plan_with(
     await asyncio.to_thread(_keep, lake, decided, list(images.values()), now)
     wanted = {warm.image for warm in decided.warms}
     missing = {name: image for name, image in images.items() if name in wanted}
-    return Planned(decided, missing, tuple(warnings))
+    return Planned(decided, missing, (*warnings, *planning.warnings_of(decided)))
 
 
 def platforms_of(plan: Plan) -> tuple[Platform, ...] | None:

@@ -26,7 +26,7 @@ from prewarm.pipeline.plan import (
 )
 from prewarm.pipeline.trail import Trail, trail_path
 from prewarm.warming.executor import Event, Outcome, Run, execute, lock
-from prewarm.warming.planning import Plan
+from prewarm.warming.planning import Plan, warnings_of
 
 if TYPE_CHECKING:
     from prewarm.lake import Lake
@@ -150,7 +150,8 @@ async def _planned(
     stop: asyncio.Event | None,
 ) -> Planned:
     if isinstance(work, Plan):
-        return Planned(permitted(work, spec, endpoints))
+        allowed = permitted(work, spec, endpoints)
+        return Planned(allowed, warnings=warnings_of(allowed))
     return await _unless_stopped(plan_with(cache, lake, spec, endpoints, work, known), stop)
 
 

@@ -130,6 +130,17 @@ class Plan:
         return sum(warm.bytes or 0 for warm in self.warms)
 
 
+def warnings_of(plan: Plan) -> tuple[str, ...]:
+    """A sentence when the plan has candidates, and neither warms one nor knows one to be held: why."""
+    skipped = plan.skipped
+    if plan.warms or plan.withheld or not skipped or any(skip.held for skip in skipped):
+        return ()
+    first, count = skipped[0], len(skipped)
+    images = f"none of the {count} images" if count > 1 else "the one image"
+    verb = "can" if count > 1 else "cannot"
+    return (f"{images} in question {verb} be warmed; {first.image}: {first.reason}",)
+
+
 class Patterns:
     """An operator's list, compiled: does an image match any of its patterns?"""
 

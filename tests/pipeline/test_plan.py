@@ -125,6 +125,33 @@ async def test_an_upstream_that_is_down_is_not_asked_about_the_whole_ranking(tmp
     found = await plan(lake, spec_of(tmp_path), nobody, request, now=NOW)
     assert list(why(found)) == [WEB]
     assert found.plan.skipped[0].failed
+    assert found.warnings[-1].startswith(
+        f"the one image in question cannot be warmed; {WEB}: registry docker.io"
+    )
+
+
+async def test_a_cache_that_logs_another_name_is_told_how_to_be_read(
+    tmp_path: Path, hub: FakeRegistry
+) -> None:
+    """A mirror is known by many names; else its whole log would be passed over without a word."""
+    lake = lake_with(tmp_path, "mirror.corp:5000/library/web:1")
+    found = await planned(lake, tmp_path, hub, upstream="docker.io")
+    warning = found.warnings[-1]
+    assert warning.startswith("the one image in question cannot be warmed; mirror.corp:5000/library/web:1")
+    assert "`prewarm ingest --registry docker.io`" in warning
+
+
+async def test_a_plan_that_finds_everything_held_is_no_reason_for_a_warning(
+    tmp_path: Path, hub: FakeRegistry
+) -> None:
+    """The second run of a night has nothing to do."""
+    lake = lake_with(tmp_path, WEB)
+    found = await planned(lake, tmp_path, hub)
+    async with opened(spec_of(tmp_path), endpoints(hub)) as cache:
+        await cache.warm(found.missing[WEB])
+    again = await planned(lake, tmp_path, hub)
+    assert again.plan.skipped[0].held
+    assert not any("cannot be warmed" in warning for warning in (*found.warnings, *again.warnings))
 
 
 async def test_a_hostile_manifest_is_left_out(tmp_path: Path, hub: FakeRegistry) -> None:
@@ -291,7 +318,7 @@ async def test_a_cache_that_fails_for_one_image_goes_on_with_the_others(
 
 async def test_a_driver_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """With the ones that are."""
-    with pytest.raises(UnknownName, match="layout"):
+    with pytest.raises(UnknownName, match="no cache driver called 'layuot'; did you mean 'layout'"):
         async with opened(CacheSpec("edge", "layuot"), []):
             pass
 

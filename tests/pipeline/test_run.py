@@ -223,6 +223,9 @@ async def test_nothing_to_do_is_done(tmp_path: Path, hub: FakeRegistry) -> None:
     result = await run(lake, spec, endpoints(hub), REQUEST, conduct=Conduct(clock=lambda: NOW))
     assert states(result) == {WEB: "skipped"}
     assert result.state == "done"
+    assert result.warnings[-1].endswith(f"cannot be warmed; {WEB}: on the cache's never list")
+    again = await run(lake, spec, endpoints(hub), result.plan, conduct=Conduct(clock=lambda: NOW))
+    assert again.warnings == (result.warnings[-1],)
 
 
 async def test_the_document_has_what_scripts_rely_on(tmp_path: Path, hub: FakeRegistry) -> None:
