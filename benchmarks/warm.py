@@ -1,11 +1,12 @@
 """Warming an image over loopback, beside `skopeo copy`.
 
-    python -m benchmarks.warm [--layers 5] [--megabytes 60] [--rounds 5]
+    python -m benchmarks.warm [--layers 5] [--megabytes 60] [--rounds 5] [--others 0]
 
 The origin is a real CNCF Distribution. Each round runs every contender once, in turn, so that a busy
 moment of the machine meets them all; the least CPU and wall time of the rounds are kept. Compared are:
 
-* `prewarm run`: the whole process, from its start to its end, into an OCI layout;
+* `prewarm run`: the whole process, from its start to its end, into an OCI layout; `--others` images that
+  are pulled less stand beside the warmed one in the lake that `--cache` ranks;
 * `warming`: of that, resolving the image and having it stored, without start-up and planning;
 * `reading`: resolving it and reading every blob, verified and discarded, as a mirror is warmed by GET;
 * `skopeo copy` to `oci:` and to `dir:`: the whole process.
@@ -36,6 +37,7 @@ from prewarm.warming.credentials import Credentials
 from prewarm.warming.registry import Endpoint, Registries
 
 REPOSITORY, TAG = "bench/image", "1"
+PAUSE = 17  # hours between two pulls of another image
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ async def part(kind: str, endpoint: Endpoint, folder: Path) -> Cost:
         return await measured(read if kind == "reading" else warm)
 
 
-def prepared(folder: Path, endpoint: Endpoint) -> Path:
+def prepared(folder: Path, endpoint: Endpoint, others: int) -> Path:
     """A lake whose ranking is the image, and a plan that warms it; returns the plan."""
     (folder / "prewarm.toml").write_text(
         f'[registries."{endpoint.registry}"]\nurl = "{endpoint.url}"\n'
@@ -113,9 +115,11 @@ def prepared(folder: Path, endpoint: Endpoint) -> Path:
     now = datetime.now(UTC).replace(minute=5, second=0, microsecond=0)
     image = f"{endpoint.registry}/{REPOSITORY}:{TAG}"
     hours = [now - timedelta(hours=ago) for ago in range(24 * 15, 0, -1)]
-    (folder / "pulls.csv").write_text(
-        "timestamp,image\n" + "".join(f"{at.isoformat()},{image}\n" for at in hours)
-    )
+    rows = [f"{at.isoformat()},{image}\n" for at in hours]
+    for number in range(others):
+        name = f"{endpoint.registry}/bench/other-{number}:1"
+        rows += [f"{at.isoformat()},{name}\n" for at in hours[number % PAUSE :: PAUSE]]
+    (folder / "pulls.csv").write_text("timestamp,image\n" + "".join(rows))
     prewarm = [sys.executable, "-m", "prewarm"]
     process([*prewarm, "ingest", "pulls.csv", "--format", "events"], folder)
     _, document = process([*prewarm, "plan", "--cache", "layout", "--top", "1", "--json"], folder)
@@ -123,9 +127,9 @@ def prepared(folder: Path, endpoint: Endpoint) -> Path:
     return folder / "plan.json"
 
 
-def contenders(folder: Path, endpoint: Endpoint) -> dict[str, Callable[[], Cost]]:
+def contenders(folder: Path, endpoint: Endpoint, others: int) -> dict[str, Callable[[], Cost]]:
     """Each contender's name and how to run it once, into folders that are empty again."""
-    plan = prepared(folder, endpoint)
+    plan = prepared(folder, endpoint, others)
     source = ["--src-tls-verify=false", f"docker://{endpoint.registry}/{REPOSITORY}:{TAG}"]
     us = [sys.executable, "-m", "prewarm", "run"]
     own = [sys.executable, "-m", "benchmarks.warm", "--url", endpoint.url, "--part"]
@@ -152,7 +156,7 @@ def push(url: str, layers: list[int]) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def compare(layers: int, megabytes: int, rounds: int) -> dict[str, Cost]:
+def compare(layers: int, megabytes: int, rounds: int, others: int) -> dict[str, Cost]:
     """The best cost of every contender over the rounds."""
     from tests.e2e.servers import Distribution
 
@@ -161,7 +165,8 @@ def compare(layers: int, megabytes: int, rounds: int) -> dict[str, Cost]:
         folder = Path(name) / "work"
         folder.mkdir()
         found: dict[str, Cost] = {}
-        for label, once in [*contenders(folder, Endpoint(origin.address, origin.url)).items()] * rounds:
+        each = contenders(folder, Endpoint(origin.address, origin.url), others)
+        for label, once in [*each.items()] * rounds:
             for left in ("layout", "copy"):
                 shutil.rmtree(folder / left, ignore_errors=True)
             cost = once()
@@ -186,6 +191,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=60, help="of each layer")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--others", type=int, default=0, help="images in the lake that are pulled less")
     parser.add_argument("--part", choices=["warming", "reading"], help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -196,7 +202,7 @@ def main() -> None:
         print(json.dumps({"cpu": cost.cpu, "wall": cost.wall, "memory": cost.memory}))
     else:
         print(f"{asked.layers} layers of {asked.megabytes} MB over loopback, best of {asked.rounds}")
-        print(table(compare(asked.layers, asked.megabytes, asked.rounds)))
+        print(table(compare(asked.layers, asked.megabytes, asked.rounds, asked.others)))
 
 
 if __name__ == "__main__":
