@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,7 +24,7 @@ from prewarm.pipeline.histories import prior
 
 SEEDS = (41, 42)
 MODELS = ("auto", "profile", *BASELINES)
-LEADS = ((1, 24), (24, 5))  # hours of a window, windows
+LEADS = ((1, 112), (24, 14))  # hours of a window, windows: two weeks
 TOP = 10
 
 
@@ -35,50 +36,51 @@ def registries(seed: int) -> Iterator[tuple[str, Registry]]:
         yield grid.site.name, Registry(grid, np.empty((0, 0)))
 
 
-def measure(name: str, registry: Registry, hours: int, windows: int) -> dict[str, tuple[float, float]]:
-    """recall@10 and capture@10 by model, and of the oracle where the true rate is known."""
+def measure(registry: Registry, hours: int, windows: int, tallies: defaultdict[str, Tally]) -> None:
+    """Add what each model, and the oracle where the true rate is known, foretold of one registry."""
     shipped = prior()
     loaded = {model: forecasters.load(model, shipped) for model in MODELS}
-    tallies = {model: Tally((TOP,)) for model in loaded}
     grid = registry.grid
     at = evaluation.origins(grid, windows, hours)
-    evaluation.score(loaded, grid, at, hours, shipped.dispersion, tallies, time.perf_counter)
-    found = {model: _pair(tally) for model, tally in tallies.items()}
-    if registry.rate.size:
-        perfect = Tally((TOP,))
-        for origin in at:
-            ahead = slice(origin, origin + hours)
-            y = grid.counts[:, ahead].toarray()
-            perfect.add(y, registry.rate[:, ahead].astype(np.float32), shipped.dispersion)
-        found["oracle"] = _pair(perfect)
-    return found
+    own = {model: tallies[model] for model in loaded}
+    evaluation.score(loaded, grid, at, hours, shipped.dispersion, own, time.perf_counter)
+    for origin in at if registry.rate.size else ():
+        ahead = slice(origin, origin + hours)
+        y = grid.counts[:, ahead].toarray()
+        tallies["oracle"].add(y, registry.rate[:, ahead].astype(np.float32), shipped.dispersion)
 
 
 def main(seeds: tuple[int, ...]) -> None:
-    """One table a lead: registries are columns, `recall capture` of each model."""
+    """One table a lead: registries are columns, `recall capture` of each model over the hours with pulls."""
     for hours, windows in LEADS:
-        table: dict[str, dict[str, list[tuple[float, float]]]] = {}
+        found: defaultdict[str, defaultdict[str, Tally]] = defaultdict(
+            lambda: defaultdict(lambda: Tally((TOP,)))
+        )
         for seed in seeds:
             for name, registry in registries(seed):
-                for model, pair in measure(name, registry, hours, windows).items():
-                    table.setdefault(model, {}).setdefault(name, []).append(pair)
-        names = list(table["auto"])
+                measure(registry, hours, windows, found[name])
         print(f"\nrecall@{TOP} and capture@{TOP}, {windows} windows of {hours} h, seeds {seeds}")
-        print(f"{'':16}" + "".join(f"{name:>13}" for name in names))
-        for model, cells in table.items():
-            print(f"{model:16}" + "".join(_cell(cells.get(name)) for name in names), flush=True)
+        print(f"{'':16}" + "".join(f"{name:>13}" for name in found))
+        print(
+            f"{'hours with pulls':16}"
+            + "".join(f"{_hours(tallies['auto']):>13}" for tallies in found.values())
+        )
+        for model in (*MODELS, "oracle"):
+            print(
+                f"{model:16}" + "".join(_cell(tallies.get(model)) for tallies in found.values()), flush=True
+            )
 
 
-def _pair(tally: Tally) -> tuple[float, float]:
-    scores = tally.document()
-    return scores[f"recall@{TOP}"] or 0.0, scores[f"capture@{TOP}"] or 0.0
+def _hours(tally: Tally) -> int:
+    """How many hours were scored: in the others nobody pulled."""
+    return int(np.isfinite(tally.capture[TOP]).sum())
 
 
-def _cell(pairs: list[tuple[float, float]] | None) -> str:
-    if not pairs:
+def _cell(tally: Tally | None) -> str:
+    if tally is None:
         return f"{'':>13}"
-    recall, capture = np.mean(pairs, axis=0)
-    return f"{recall:>8.2f} {capture:.2f}"
+    scores = tally.document()
+    return f"{scores[f'recall@{TOP}']:>8.2f} {scores[f'capture@{TOP}']:.2f}"
 
 
 if __name__ == "__main__":

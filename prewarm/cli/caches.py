@@ -99,9 +99,10 @@ def formats(as_json: bool) -> None:
 @options.as_json
 def models(as_json: bool) -> None:
     """List the forecasters that --model takes."""
-    found = {"auto": "profile, until a scorecard on your own data says otherwise"}
-    for name in plugins.names(plugins.FORECASTERS):
-        found[name] = (plugins.load(plugins.FORECASTERS, name).__doc__ or "").strip().partition("\n")[0]
+    found = {
+        name: (plugins.load(plugins.FORECASTERS, name).__doc__ or "").strip().partition("\n")[0]
+        for name in plugins.names(plugins.FORECASTERS)
+    }
     if as_json:
         output.print_json({"models": [{"name": name, "summary": summary} for name, summary in found.items()]})
         return

@@ -11,6 +11,7 @@ import click
 from prewarm.cli import options, output
 
 if TYPE_CHECKING:
+    from prewarm.demand.ranking import Explanation
     from prewarm.pipeline.forecast import Answer, ForecastResult, RankResult
     from prewarm.settings import Settings
 
@@ -106,18 +107,23 @@ def rank(
 
     if day and (moments or explain or hours != 1):
         raise click.UsageError("--day ranks all 24 hours of a day; leave out --at, --hours and --explain")
+    if explain and len(moments) > 1:
+        raise click.UsageError("--explain tells of one hour; give one --at")
     stored, sites, asked = Lake.open(settings.lake), settings.declared_sites(), _asked(settings)
     at = [_moment(settings, site, moment) for moment in moments or (None,)]
-    if explain:
-        _explain(verbs.explain(stored, sites, options.image(explain), at[0], site, model, **asked), as_json)
-        return
+    told = (
+        verbs.explain(stored, sites, options.image(explain), at[0], site, model, **asked) if explain else []
+    )
     if day:
         result = verbs.rank_day(stored, sites, day, top, site, objective, model, **asked)
     else:
         result = verbs.rank(stored, sites, at, hours, top, site, objective, model, **asked)
     _warn(result.warnings)
     if as_json:
-        output.print_json(result.document())
+        explained = {"explanations": [asdict(each) for each in told]} if explain else {}
+        output.print_json(result.document() | explained)
+    elif explain:
+        _explain(told)
     else:
         for answer in result.answers:
             _show_answer(result, answer)
@@ -134,10 +140,7 @@ def _show_answer(result: RankResult, answer: Answer) -> None:
     output.print_table(columns, rows, right=("#", "pulls", "P(≥1)", "size"), title=title)
 
 
-def _explain(found: list[Any], as_json: bool) -> None:
-    if as_json:
-        output.print_json({"explanations": [asdict(each) for each in found]})
-        return
+def _explain(found: list[Explanation]) -> None:
     for each in found:
         title = f"{each.image}, {output.shown(each.time)}"
         rows: list[tuple[object, ...]] = [(link.step, f"{link.value:.3f}", link.note) for link in each.links]

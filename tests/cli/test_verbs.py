@@ -156,6 +156,19 @@ def test_rank_explains_an_image(prewarm: Prewarm, log: Path) -> None:
     assert "hour of week" in told.out
 
 
+def test_an_explanation_in_json_stands_beside_the_ranking_it_explains(prewarm: Prewarm, log: Path) -> None:
+    """Scripts find the keys of `rank` whether or not they ask why."""
+    prewarm("ingest", str(log))
+
+    plain = prewarm("rank", "--at", MONDAY_AT_EIGHT, "--json").document
+    told = prewarm("rank", "--at", MONDAY_AT_EIGHT, "--explain", "acme/web:1.0", "--json").document
+
+    [why] = told.pop("explanations")
+    assert told == plain
+    assert why["image"] == told["ranking"][0]["image"]
+    assert why["mean"] == pytest.approx(told["ranking"][0]["mean"], abs=1e-3)
+
+
 def test_forecast_has_intervals(prewarm: Prewarm, log: Path) -> None:
     """Every row has a mean, a probability and an interval around it."""
     prewarm("ingest", str(log))
@@ -181,6 +194,12 @@ def test_forecast_has_intervals(prewarm: Prewarm, log: Path) -> None:
         pytest.param(["rank", "--at", "tomorrow"], 2, "2026-11-30T08:00Z", id="no time"),
         pytest.param(["rank", "--at", "9999-12-31T23:59-05:00"], 2, "end of time", id="last moment"),
         pytest.param(["rank", "--explain", "A::"], 1, "no image reference", id="no reference"),
+        pytest.param(
+            ["rank", "--explain", "a", "--at", "2026-11-16", "--at", "2026-11-17"],
+            2,
+            "one --at",
+            id="two hours",
+        ),
         pytest.param(["plan", "--cache", "ofice"], 1, "no cache called 'ofice'", id="unknown cache"),
         pytest.param(["run"], 2, "--cache NAME", id="nothing to run"),
         pytest.param(["run", "--plan", "p0"], 1, "no plan called 'p0'", id="unknown plan"),

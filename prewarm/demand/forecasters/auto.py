@@ -70,7 +70,10 @@ RATED = 28 * 24  # hours that the plain rate is the mean of
 
 @dataclass(frozen=True)
 class Auto:
-    """The forecaster. The `most` busiest images are averaged, the rest have the profile."""
+    """The default: a few simple views of each image, averaged by how well each did lately.
+
+    The `most` busiest images are averaged, the rest have the profile.
+    """
 
     prior: Prior = FLAT
     most: int = 2048

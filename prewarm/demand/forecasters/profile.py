@@ -1,4 +1,4 @@
-"""The default: a hierarchical Gamma-Poisson profile, times how busy the image has been lately.
+"""A hierarchical Gamma-Poisson profile, times how busy the image has been lately.
 
 Every image has a rhythm (hour of day x workday or weekend, then hour of week), but few have enough pulls to
 show it. So rates are shrunk along a chain, each link the prior of the next, worth a fixed number of pulls:
@@ -40,8 +40,9 @@ PRIOR_HOURS = 2 * WEEK  # the shipped prior has faded out by then
 
 @dataclass(frozen=True)
 class Profile:
-    """The forecaster; its fields are the model's few parameters, tuned on other data than is reported.
+    """A hierarchical Gamma-Poisson profile, times how busy the image has been lately.
 
+    Its fields are the model's few parameters, tuned on other data than is reported.
     `weeks` of history are read. Hours of week forget with `week_decay` (weeks), hours of day with `day_decay`
     (days), the level with `level_decay` (hours). `strengths` are the pulls that the global, the repository's
     and the image's profile are worth as priors, `phi` makes them worth more for busy images. `level_pulls`
