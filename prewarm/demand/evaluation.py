@@ -136,18 +136,18 @@ class Tally:
     def document(self) -> dict[str, float | None]:
         """The scores by name, rounded; None where no hour had a pull."""
         ranked = {
-            f"{name}@{n}": _rounded(_mean(hours[n]))
+            f"{name}@{n}": rounded(_mean(hours[n]))
             for name, hours in (("recall", self.recall), ("ndcg", self.ndcg), ("capture", self.capture))
             for n in self.tops
         }
         cells = max(self.cells, 1)
         return {
             **ranked,
-            "deviance": _rounded(self.deviance / cells),
-            "wql": _rounded(self.loss / max(self.pulls, 1.0)),
-            "coverage": _rounded(self.covered / cells),
-            "calibration": _rounded(calibration_error(self.gaps, self.cells)),
-            "seconds": _rounded(_mean(self.seconds)),
+            "deviance": rounded(self.deviance / cells),
+            "wql": rounded(self.loss / max(self.pulls, 1.0)),
+            "coverage": rounded(self.covered / cells),
+            "calibration": rounded(calibration_error(self.gaps, self.cells)),
+            "seconds": rounded(_mean(self.seconds)),
         }
 
 
@@ -168,18 +168,22 @@ def score(
     before: Dispersion,
     tallies: Mapping[str, Tally],
     timer: Callable[[], float],
-) -> None:
+) -> int:
     """Let every model forecast the `hours` hours after each origin of `at`, and add to its tally.
+
+    Returns how many origins that were: where nothing was known before or all was an outage, none can.
 
     A model sees the images that were pulled before the origin, and nothing else. Hours of an outage do not
     count. `timer` tells seconds.
     """
+    scored = 0
     for origin in at:
         known = history.until(origin)
         rows = np.flatnonzero(np.diff(known.counts.indptr))
         seen = np.flatnonzero(history.observed[origin : origin + hours])
         if not rows.size or not seen.size:
             continue
+        scored += 1
         y = np.asarray(history.counts[:, origin : origin + hours].toarray(), dtype=np.float32)[:, seen]
         days = [
             f"{history.site.name} {history.start + (origin + int(hour)) * HOUR:%Y-%m-%d}" for hour in seen
@@ -192,6 +196,7 @@ def score(
             tallies[name].seconds.append(timer() - begun)
             tallies[name].add(y, mean, answers.dispersion)
             tallies[name].days += days
+    return scored
 
 
 def difference(ours: Tally, theirs: Tally, n: int, draws: int = 1000) -> tuple[float, float, float]:
@@ -214,7 +219,8 @@ def _mean(values: list[float]) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def _rounded(value: float) -> float | None:
+def rounded(value: float) -> float | None:
+    """A score for people and JSON; None for what no hour could tell."""
     return round(value, 4) if np.isfinite(value) else None
 
 

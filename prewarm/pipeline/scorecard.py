@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prewarm.demand import evaluation, forecasters
 from prewarm.demand.calendars import Site
-from prewarm.demand.evaluation import Tally, difference
+from prewarm.demand.evaluation import Tally, difference, rounded
 from prewarm.demand.forecasters.baselines import BASELINES
 from prewarm.errors import NotEnoughHistory, SettingsError
 from prewarm.pipeline.histories import DEMAND, Counting, declared, extents, history, prior
@@ -48,7 +48,7 @@ class Scorecard:
             name: dict(
                 zip(
                     (f"capture@{self.main}", "lo", "hi"),
-                    (round(v, 4) for v in difference(self.tallies[first], self.tallies[name], self.main)),
+                    (rounded(v) for v in difference(self.tallies[first], self.tallies[name], self.main)),
                     strict=True,
                 )
             )
@@ -91,9 +91,9 @@ def scorecard(
     for extent in extents(lake, site):
         grid = history(lake, declared(sites, extent.site, default), extent, at, counting).grid
         windows = evaluation.origins(grid, origins, hours)
-        if windows and grid.images:
-            evaluation.score(loaded, grid, windows, hours, shipped.dispersion, tallies, time.perf_counter)
-            scored, names = scored + len(windows), [*names, extent.site]
+        done = evaluation.score(loaded, grid, windows, hours, shipped.dispersion, tallies, time.perf_counter)
+        if done:
+            scored, names = scored + done, [*names, extent.site]
     if not scored:
         raise NotEnoughHistory(
             f"no site has logged {hours} hours and a day before them, so there is no outcome to compare with"

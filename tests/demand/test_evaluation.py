@@ -76,6 +76,14 @@ def test_hours_of_an_outage_are_not_scored() -> None:
     assert tallies["last-24h"].document()["seconds"] == 1
 
 
+def test_only_windows_that_were_scored_are_counted() -> None:
+    """Of two days the second is an outage: one origin."""
+    grid = with_outage(history(np.full((2, 96), 3.0)), 72, 96)
+    tallies = {"last-24h": Tally((1,))}
+    model = {"last-24h": Last24Hours()}
+    assert evaluation.score(model, grid, [48, 72], 24, Dispersion(), tallies, lambda: 0.0) == 1
+
+
 def test_a_difference_has_an_interval_over_days() -> None:
     """One model that is better every day has an interval above zero; against itself it is zero."""
     better, worse = Tally((1,)), Tally((1,))

@@ -43,6 +43,15 @@ def test_rows_after_the_time_change_no_score(tmp_path: Path) -> None:
     assert cards[0] == cards[1]
 
 
+def test_hours_without_pulls_have_no_score_that_json_cannot_say(tmp_path: Path) -> None:
+    """A site that only polls for its last days leaves nothing to compare: null, not NaN."""
+    polls = [pull(after(days=12, hours=hour), kind="check") for hour in range(48)]
+    quiet = lake(tmp_path, rhythm("morning", 8, 9, 6), table(*polls))
+    document = scorecard(quiet, SITES, origins=2, hours=1, top=(1,)).document()
+    assert document["models"]["auto"]["capture@1"] is None
+    assert set(document["against"]["last-24h"].values()) == {None}
+
+
 def test_a_day_of_log_has_nothing_to_compare_with(tmp_path: Path) -> None:
     """It says what is missing."""
     opened = lake(tmp_path, table(pull(after(hours=8)), pull(after(hours=20))))
