@@ -12,12 +12,13 @@ import polars as pl
 
 from prewarm.references import DEFAULT_REGISTRY
 
-__all__ = ["GAP", "canonical", "sessions"]
+__all__ = ["GAP", "IDENTITY", "canonical", "family", "sessions"]
 
 GAP = timedelta(seconds=60)
 OWN_AGENT = "prewarm/"  # what we warm is never demand
 
-_WHO = ("site", "source", "client", "user", "family_of_agent", "registry", "repository")
+IDENTITY = ("site", "source", "client", "user", "registry", "repository")
+"""What a session is of, beside the family of its agent."""
 
 
 def sessions(accesses: pl.DataFrame, gap: timedelta = GAP) -> pl.DataFrame:
@@ -51,7 +52,9 @@ def sessions(accesses: pl.DataFrame, gap: timedelta = GAP) -> pl.DataFrame:
 def _order(requests: pl.DataFrame) -> pl.DataFrame:
     """`who` asked, as a number, and the `row` of each request, by client, then time, then offset."""
     keys = requests.select(
-        who=pl.struct(_WHO).hash(),  # of 64 bits: 10^6 clients collide once in 10^7 logs
+        who=pl.struct(
+            *IDENTITY, "family_of_agent"
+        ).hash(),  # of 64 bits: 10^6 clients collide once in 10^7 logs
         asked=pl.col("asked").to_physical(),
         offset=pl.col("offset").fill_null(0),
     )
@@ -105,12 +108,16 @@ def canonical(accesses: pl.DataFrame) -> pl.DataFrame:
 
 
 def _families(agents: pl.Series) -> pl.Series:
-    """The first word of each agent, before a slash or blank; cut once from each of the few there are."""
+    """The family of each agent, cut once from each of the few there are."""
     number = agents.cast(pl.Categorical(pl.Categories.random())).to_physical()
     distinct = pl.DataFrame({"agent": agents, "number": number}).filter(number.is_first_distinct())
     few = distinct.drop_nulls("number").sort("number")["agent"]
-    words = few.str.splitn("/", 2).struct.field("field_0").str.splitn(" ", 2).struct.field("field_0")
-    return words.gather(number)
+    return few.to_frame().select(family(pl.col("agent"))).to_series().gather(number)
+
+
+def family(agent: pl.Expr) -> pl.Expr:
+    """The first word of a user agent, before a slash or blank: one client's versions are one family."""
+    return agent.str.splitn("/", 2).struct.field("field_0").str.splitn(" ", 2).struct.field("field_0")
 
 
 def _with_times(accesses: pl.DataFrame) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from datetime import timedelta
 import polars as pl
 
 from prewarm.logs import accesses as access_table
-from prewarm.logs import pulls
+from prewarm.logs import pulls, sessions
 from prewarm.logs.accesses import TIMESTAMP, merge_requests
 
 LATENESS = timedelta(minutes=5)
@@ -124,11 +124,8 @@ def _merged(accesses: pl.DataFrame) -> pl.DataFrame:
 
 
 def _who() -> pl.Expr:
-    """What tells the sessions of one client and repository from others, as in `pulls.sessions`."""
-    family = pl.col("agent").str.splitn("/", 2).struct.field("field_0")
-    family = family.str.splitn(" ", 2).struct.field("field_0").alias("family")
-    parts = ("site", "source", "client", "user", "registry", "repository")
-    return pl.struct(*parts, family).hash().alias("who")
+    """What tells the sessions of one client and repository from others, as in `logs.sessions`."""
+    return pl.struct(*sessions.IDENTITY, sessions.family(pl.col("agent")).alias("family")).hash().alias("who")
 
 
 def _not_counted(rows: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
