@@ -68,6 +68,7 @@ def test_an_ingest_killed_at_any_moment_reads_every_line_once(folder: Path, rota
                 (logs / "x.log").rename(logs / f"x.log.{ROUNDS - number}")
     disturbed.ok("ingest", logs)
 
+    print(f"{kills} of {ROUNDS} rounds ended by a kill")  # make soak shows it
     assert kills
     assert disturbed.ok("pulls") == calm.ok("pulls")
 
@@ -116,6 +117,7 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(
             skopeo("copy", f"oci:{layout}:{name}", f"dir:{folder / 'copy'}")
     done = prewarm("run", "--cache", "edge", "--top", "4")
 
+    print(f"{kills} of {ROUNDS} rounds ended by a kill")  # make soak shows it
     assert kills
     assert set(done.states()) == set(names)
     assert set(done.states().values()) <= {"warmed", "already"}
