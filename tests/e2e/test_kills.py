@@ -9,8 +9,8 @@ import json
 import os
 import random
 import signal
-import sys
 import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
