@@ -10,10 +10,12 @@ caller decides what to write, and when somebody else was faster it asks again on
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -165,6 +167,12 @@ LOG = "_delta_log"  # of a table: its versions
 ATTEMPTS = 20
 """How often a commit looks again when others were faster."""
 
+SPARE = 256 << 10
+"""Bytes that a commit may need beside its rows: its place in the log, a checkpoint."""
+
+PLENTY = 1 << 30
+"""Bytes left on a disk from which on it is not asked whether what is written again fits, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -296,12 +304,14 @@ class Lake:
         """Join small files into large ones and forget files that no version younger than `keep` needs.
 
         Readers of versions older than `keep` fail afterwards; progress is kept. When another writer is
-        faster, it is left for the next time.
+        faster, or the disk has no room for a second copy, it is left for the next time.
         """
         from deltalake.exceptions import CommitFailedError
 
         handle = self.snapshot(table).handle
         if handle is None:
+            return
+        if self._free() < PLENTY and self._free() < SPARE + _bytes_of(_files(handle)):
             return
         with suppress(CommitFailedError), _teaching(self, table, "compacted"):
             handle.optimize.compact()
@@ -317,6 +327,7 @@ class Lake:
         from arro3.core import Table
         from deltalake import DeltaTable, Schema
 
+        self._check_room(table, SPARE)
         empty = pl.DataFrame(schema=dict(TABLES[table]))
         with _teaching(self, table, "created"):
             DeltaTable.create(
@@ -332,6 +343,10 @@ class Lake:
 
         self._check_writable(table)
         rows = _conform(table, change.rows, batch)
+        again = 0
+        if change.replaces is not None and self._free() < PLENTY:
+            again = _written_again(_files(handle), table, change.replaces)
+        self._check_room(table, SPARE + int(rows.estimated_size()) + again)  # compression makes it less
         transactions = _transactions(change.progress)
         with _teaching(self, table, "written"):
             if change.replaces is None:
@@ -349,6 +364,22 @@ class Lake:
         if "://" not in self.root and not (os.access(folder, os.W_OK) and os.access(folder / LOG, os.W_OK)):
             raise LakeError(f"{folder} cannot be written: Permission denied")
 
+    def _check_room(self, table: str, needed: int) -> None:
+        """Refuse a disk without room for so many bytes before delta-rs does, whose threads die over it."""
+        free = self._free()
+        if free < needed:
+            raise LakeError(
+                f"{self._path(table)} cannot be written: no space left on its disk ({free / 1e6:,.1f} MB are "
+                f"free, up to {needed / 1e6:,.1f} MB are needed); make room and do it again"
+            )
+
+    def _free(self) -> float:
+        """Bytes left on the disk that the lake is on; of an object store nobody knows."""
+        if "://" in self.root:
+            return math.inf
+        folder = Path(self.root).absolute()
+        return shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
+
     def _path(self, table: str) -> str:
         return f"{self.root}/{table}"
 
@@ -363,14 +394,27 @@ def _files(handle: DeltaTable) -> list[str]:
     return [uri if "://" in uri else unquote(uri) for uri in found]
 
 
-def _scan(paths: list[str], table: str, storage_options: Mapping[str, str] | None) -> pl.LazyFrame:
-    """The rows of these files; columns that a file is too old to have are null.
+def _written_again(paths: list[str], table: str, predicate: str) -> int:
+    """Bytes of those of these local files that hold a row which the SQL `predicate` fits."""
+    rows = _scan(paths, table, None, path="path")
+    touched = rows.filter(pl.sql_expr(predicate)).select(pl.col("path").unique()).collect()
+    return _bytes_of(touched["path"])
+
+
+def _bytes_of(paths: Iterable[str]) -> int:
+    return sum(Path(path).stat().st_size for path in paths)
+
+
+def _scan(
+    paths: list[str], table: str, storage_options: Mapping[str, str] | None, path: str | None = None
+) -> pl.LazyFrame:
+    """The rows of these files; columns that a file is too old to have are null; the file as `path`, if named.
 
     As `pl.scan_delta` reads a plain table, which however imports pyarrow: memory in every process.
     """
     columns = TABLES[table]
     if not paths:
-        return pl.LazyFrame(schema=dict(columns))
+        return pl.LazyFrame(schema=dict(columns) | ({path: pl.String} if path else {}))
     partition = {name: dtype for name, dtype in columns.items() if name == PARTITIONS.get(table)}
     return pl.scan_parquet(
         paths,
@@ -389,7 +433,8 @@ def _scan(paths: list[str], table: str, storage_options: Mapping[str, str] | Non
         ),
         storage_options=None if storage_options is None else dict(storage_options),
         credential_provider=None,
-    ).select(columns.keys())
+        include_file_paths=path,
+    ).select(*columns, *([path] if path else []))
 
 
 def _transactions(progress: Mapping[str, int]) -> CommitProperties:

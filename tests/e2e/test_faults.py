@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from prewarm.lake import Lake
 from tests.e2e import images
-from tests.e2e.commands import Done, with_history
+from tests.e2e.commands import Done, Prewarm, with_history
 from tests.e2e.images import Pushed
 from tests.e2e.proxies import Fault, Proxy
-from tests.e2e.servers import Distribution, free_port, skopeo, wait_until
+from tests.e2e.servers import Distribution, free_port, skopeo, tmpfs, wait_until
 from tests.e2e.tokens import TokenServer
+from tests.logs_of_a_day import access_log
 
 GOOD, BAD = "docker.io/acme/good:1", "docker.io/acme/bad:1"
 MORE_THAN_SOCKETS_BUFFER = 40_000_000
@@ -316,3 +318,37 @@ def test_a_wrong_password_is_one_clear_failure(folder: Path, stack: ExitStack) -
     assert "warmed" not in (done.states().values() if done.json else ())
     assert "401" in said or "credentials" in said
     assert wrong not in said
+
+
+@pytest.mark.parametrize("left", [0, 400_000])
+@pytest.mark.parametrize("before", [0, 60], ids=["new", "grown"])
+def test_a_full_disk_ends_an_ingest_with_one_line(folder: Path, before: int, left: int) -> None:
+    """It says what happened, nothing is half done; with room again the lake is what it would have been."""
+    log, disk = folder / "x.log", folder / "disk"
+    calm = Prewarm(folder / "calm")
+    with tmpfs(disk, megabytes=8):
+        prewarm = Prewarm(disk)
+        for days in filter(None, (before, 120)):
+            log.write_text(access_log(days))
+            calm.ok("ingest", log)
+            if days == before:
+                prewarm.ok("ingest", log)
+        known = prewarm.ok("pulls")
+        with full(disk, left):
+            done = prewarm("ingest", log)
+
+        assert done.code == 1
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert "no space left on its disk" in done.stderr
+        assert prewarm.ok("pulls") == known
+        prewarm.ok("ingest", log)
+        assert prewarm.ok("pulls") == calm.ok("pulls")
+
+
+@contextmanager
+def full(disk: Path, left: int) -> Iterator[None]:
+    """A disk that has room for so many bytes only."""
+    filler = disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(disk).free - left))
+    yield
+    filler.unlink()
