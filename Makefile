@@ -50,8 +50,8 @@ docs: $(READY)  ## write the generated parts of the docs again
 e2e: $(READY)  ## proofs on real servers (PREWARM_REQUIRE=docker-registry,... makes a missing one fail)
 	$(BIN)/pytest -q -m e2e tests/e2e
 
-soak: $(READY)  ## the kill loops of the end-to-end tests, twenty rounds each, by hand
-	PREWARM_ROUNDS=20 $(BIN)/pytest -q -rP -m e2e tests/e2e/test_kills.py
+soak: $(READY)  ## the kill, fault and load loops of the end-to-end tests, twenty rounds each, by hand
+	PREWARM_ROUNDS=20 $(BIN)/pytest -q -rP -m e2e tests/e2e/test_kills.py tests/e2e/test_fault_loop.py tests/e2e/test_load_loop.py
 
 bench: $(READY)  ## the figures of docs/performance.md, each beside its peer
 	for each in ingest_parse "ingest --peers" forecast warm service; do $(BIN)/python -m benchmarks.$$each || exit 1; done

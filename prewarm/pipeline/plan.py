@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from prewarm.errors import (
+    CacheError,
     ForbiddenHost,
     InvalidReference,
     NotEnoughHistory,
@@ -100,13 +101,18 @@ async def plan(
     """Plan what `spec` should hold for the hours that `request` names, and keep the plan in the lake.
 
     The cache is asked what it holds of the images that come into question; nothing is transferred.
-    Raises NotEnoughHistory when the lake has nothing to learn from and `always` names no image, and
-    UnknownName for a site or model that is not there.
+    Raises NotEnoughHistory when the lake has nothing to learn from and `always` names no image,
+    UnknownName for a site or model that is not there, and CacheError when nobody who was asked answers:
+    what the cache holds is not known then.
     """
     platforms = await asyncio.to_thread(platforms_seen, lake, spec.site, now)
     async with opened(spec, endpoints, folder=state_folder(lake), platforms=platforms) as cache:
         known = Known(now, platforms, demand or Demand())
-        return await plan_with(cache, lake, spec, endpoints, request, known)
+        decided = await _decide(cache, lake, spec, endpoints, request, known)
+    silence = _silence(decided.asked)
+    if silence is not None:
+        raise CacheError(f"cache {spec.name!r} cannot be planned while nobody answers: {silence}")
+    return await _kept(lake, decided, now)
 
 
 async def plan_with(
@@ -117,7 +123,27 @@ async def plan_with(
     request: Request,
     known: Known,
 ) -> Planned:
-    """As `plan`, with a cache that is open."""
+    """As `plan`, with a cache that is open; when nobody answers, the plan says so of each image."""
+    return await _kept(lake, await _decide(cache, lake, spec, endpoints, request, known), known.now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """A plan, and what it was made from."""
+
+    plan: Plan
+    asked: Sequence[_Asked]
+    warnings: Sequence[str]
+
+
+async def _decide(
+    cache: Cache,
+    lake: Lake,
+    spec: CacheSpec,
+    endpoints: Sequence[Endpoint],
+    request: Request,
+    known: Known,
+) -> _Decided:
     now, demand = known.now, known.demand
     listed = frozenset(endpoint.registry for endpoint in endpoints)
     ranked, model, warnings = await asyncio.to_thread(_ranked, lake, spec, request, demand, listed)
@@ -141,11 +167,23 @@ async def plan_with(
     )
     decided = withhold(decided, [each.candidate for each in asked], request.holdout, Gate(spec.rules).always)
     decided = replace(decided, meta=decided.meta | {PLATFORMS: ",".join(map(str, known.platforms))})
-    images = {each.candidate.image: each.image for each in asked if each.image is not None}
-    await asyncio.to_thread(_keep, lake, decided, list(images.values()), now)
-    wanted = {warm.image for warm in decided.warms}
+    return _Decided(decided, asked, (*warnings, *planning.warnings_of(decided)))
+
+
+async def _kept(lake: Lake, decided: _Decided, now: datetime) -> Planned:
+    """The plan, once it and what was learnt of its images are in the lake."""
+    images = {each.candidate.image: each.image for each in decided.asked if each.image is not None}
+    await asyncio.to_thread(_keep, lake, decided.plan, list(images.values()), now)
+    wanted = {warm.image for warm in decided.plan.warms}
     missing = {name: image for name, image in images.items() if name in wanted}
-    return Planned(decided, missing, (*warnings, *planning.warnings_of(decided)))
+    return Planned(decided.plan, missing, tuple(decided.warnings))
+
+
+def _silence(asked: Sequence[_Asked]) -> str | None:
+    """The first refusal, when every image that was asked about met one that may pass; else None."""
+    refusals = [each.candidate for each in asked if each.candidate.problem]
+    answered = any(each.image is not None for each in asked) or any(not each.passing for each in refusals)
+    return None if answered or not refusals else refusals[0].problem
 
 
 def platforms_of(plan: Plan) -> tuple[Platform, ...] | None:

@@ -160,7 +160,14 @@ class Settings(BaseSettings):
         from prewarm.warming.registry import Endpoint
 
         return [
-            Endpoint(name, section.url, section.max_concurrency, section.ca_file, reserve=section.reserve)
+            Endpoint(
+                name,
+                section.url,
+                section.max_concurrency,
+                section.ca_file,
+                section.timeout.total_seconds(),
+                reserve=section.reserve,
+            )
             for name, section in self.registries.items()
         ]
 

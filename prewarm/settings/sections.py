@@ -100,6 +100,9 @@ class RegistrySection(_Section):
     max_concurrency: int = Field(4, ge=1, le=256, description="requests at once")
     reserve: float = Field(0.3, ge=0, le=1, description="share of the pull quota kept for people")
     ca_file: Path | None = Field(None, description="PEM file of an own certificate authority")
+    timeout: Duration = Field(
+        timedelta(seconds=30), gt=timedelta(0), description="silence after which a request is given up"
+    )
 
 
 class CacheSection(BaseModel):

@@ -224,6 +224,54 @@ def test_a_refusal_is_one_line_and_writes_nothing(
     assert not (tmp_path / "lake").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(b"hello world\n", "no known format fits", id="unknown format"),
+        pytest.param(b"", "is empty: nothing to read", id="empty"),
+        pytest.param(b"\x1f\x8b\x08\x00", "cannot be decompressed", id="truncated gzip"),
+        pytest.param(None, "holds no log file", id="folder without logs"),
+    ],
+)
+def test_a_log_that_cannot_be_read_is_one_line_and_writes_nothing(
+    prewarm: Prewarm, tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    """Exit 1, the file by its name."""
+    path = tmp_path / "x.log"
+    path.mkdir() if content is None else path.write_bytes(content)
+
+    ran = prewarm("ingest", "x.log")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("prewarm: x.log")
+    assert words in ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert not (tmp_path / "lake").exists()
+
+
+def test_a_log_that_may_not_be_read_is_one_line(prewarm: Prewarm) -> None:
+    """The system's refusal is passed on; a process's memory is refused to root as well."""
+    ran = prewarm("ingest", "/proc/self/mem")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_a_cache_that_is_down_is_not_planned(prewarm: Prewarm, tmp_path: Path, log: Path) -> None:
+    """Exit 1, one line with its address; a dry run is the same question."""
+    prewarm("ingest", str(log))
+    (tmp_path / "prewarm.toml").write_text(
+        '[caches.edge]\ndriver = "mirror"\nurl = "http://127.0.0.1:1"\nupstream = "docker.io"\n'
+    )
+
+    for verb in (["plan"], ["run", "--dry-run"]):
+        ran = prewarm(*verb, "--cache", "edge", "--at", MONDAY_AT_EIGHT, "--timezone", "Europe/Berlin")
+        assert (ran.code, ran.out) == (1, "")
+        assert "cannot be planned while nobody answers" in ran.err
+        assert "127.0.0.1:1" in ran.err
+        assert len(ran.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("verb", ["pulls", "rank", "forecast"])
 def test_a_site_that_nobody_knows_is_refused(prewarm: Prewarm, log: Path, verb: str) -> None:
     """One line with the nearest known site, instead of an empty answer."""

@@ -27,16 +27,18 @@ HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", 
 class Fault:
     """What to do to the next `times` requests whose `METHOD path` matches `pattern`.
 
-    `status` answers instead of the target, with `headers`. `cut_after` closes the connection after
-    so many bytes of the body. `bytes_per_second` slows the body. `then` is called once so many
-    bytes have passed (0 with `status`).
+    `status` answers instead of the target, with `headers`. `hang` never answers. `cut_after` closes the
+    connection after so many bytes of the body. `corrupt` sends other bytes, as many. `bytes_per_second`
+    slows the body. `then` is called once so many bytes have passed (0 with `status`).
     """
 
     pattern: str
     times: int | None = 1
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    hang: bool = False
     cut_after: int | None = None
+    corrupt: bool = False
     bytes_per_second: int | None = None
     then: Callable[[], None] | None = None
     then_after: int = 0
@@ -57,6 +59,7 @@ class Proxy:
         self.host = host
         self._requests: list[tuple[float, str]] = []
         self._lock = threading.Lock()
+        self._hanging = threading.Event()
         self._server = ThreadingHTTPServer((LOOPBACK, 0), _handler(self))
         self._server.daemon_threads = True
         self._server.block_on_close = False
@@ -79,6 +82,15 @@ class Proxy:
         with self._lock:
             return [moment for moment, request in self._requests if re.search(pattern, request)]
 
+    def hang(self) -> None:
+        """Return when somebody lets go."""
+        self._hanging.wait()
+
+    def let_go(self) -> None:
+        """Hanging requests end now, without an answer."""
+        hanging, self._hanging = self._hanging, threading.Event()
+        hanging.set()
+
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -87,6 +99,7 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.let_go()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -126,7 +139,10 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             self._body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             fault = proxy.fault_for(f"{self.command} {self.path}")
-            if fault and fault.status:
+            if fault and fault.hang:
+                proxy.hang()
+                self.close_connection = True
+            elif fault and fault.status:
                 self._answer(fault.status, fault.headers, fault.then)
             else:
                 self._forward(fault or Fault(""))
@@ -172,7 +188,7 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
         def _copy_body(self, reply: http.client.HTTPResponse, fault: Fault) -> None:
             passed = 0
             while chunk := reply.read(_next_read(fault, passed)):
-                self.wfile.write(chunk)
+                self.wfile.write(bytes(byte ^ 0xFF for byte in chunk) if fault.corrupt else chunk)
                 passed += len(chunk)
                 if fault.then and passed >= fault.then_after:
                     action, fault.then = fault.then, None

@@ -184,6 +184,11 @@ class Distribution:
             self._process.stop()
         self._process = None
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed since."""
+        return self._process is not None
+
     def kill(self) -> None:
         """Stop it at once, in the middle of whatever it serves."""
         if self._process:

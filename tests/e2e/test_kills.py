@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,10 +18,10 @@ import pytest
 from tests.e2e import images
 from tests.e2e.commands import Prewarm, with_history
 from tests.e2e.proxies import Fault, Proxy
+from tests.e2e.rounds import ROUNDS, tell
 from tests.e2e.servers import Distribution, skopeo
 from tests.logs_of_a_day import access_log
 
-ROUNDS = int(os.environ.get("PREWARM_ROUNDS", "3"))
 SEED = 20
 
 
@@ -125,7 +123,7 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(
 
 def assert_hit(kills: int) -> None:
     """A loop whose kills all came too late proves nothing; `make soak` shows how many hit."""
-    sys.stdout.write(f"{kills} of {ROUNDS} rounds ended by a kill\n")
+    tell(f"{kills} of {ROUNDS} rounds ended by a kill")
     assert kills
 
 

@@ -33,7 +33,7 @@ class TokenServer:
     def __init__(self, folder: Path, *, seconds: float, user: str, password: str) -> None:
         self._openssl = program("openssl")
         self._folder = folder
-        self._seconds = seconds
+        self.seconds = seconds
         self.credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
         self.issued = 0
         self._make_key()
@@ -75,7 +75,7 @@ class TokenServer:
             "iss": ISSUER,
             "sub": "tester",
             "aud": SERVICE,
-            "exp": int(now - LEEWAY + self._seconds),
+            "exp": int(now - LEEWAY + self.seconds),
             "nbf": int(now - 600),
             "iat": int(now - 600),
             "jti": str(self.issued),

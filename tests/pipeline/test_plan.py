@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 
 from prewarm.demand.calendars import Site
-from prewarm.errors import NotEnoughHistory, SettingsError, UnknownName
+from prewarm.errors import CacheError, NotEnoughHistory, SettingsError, UnknownName
 from prewarm.lake import Lake
 from prewarm.pipeline.caches import CacheSpec, barred, check, opened
-from prewarm.pipeline.plan import Demand, Planned, Request, find, plan, platforms_seen
+from prewarm.pipeline.plan import Demand, Known, Planned, Request, find, plan, plan_with, platforms_seen
 from prewarm.references import Reference
 from prewarm.warming.contacts import Endpoint
 from prewarm.warming.images import Platform
@@ -25,6 +25,7 @@ from prewarm.warming.planning import Budget, Rules
 from tests.fakes import FakeMirror, FakeRegistry, Fault
 from tests.past import NOW, lake_with
 
+NOBODY = [Endpoint("docker.io", "http://127.0.0.1:1", timeout=1.0)]
 WEB, API, JOB = "docker.io/library/web:1", "docker.io/acme/api:2.1", "docker.io/acme/job:3"
 
 
@@ -118,16 +119,34 @@ async def test_an_image_that_is_gone_gives_its_place_to_the_next(tmp_path: Path,
 
 
 async def test_an_upstream_that_is_down_is_not_asked_about_the_whole_ranking(tmp_path: Path) -> None:
-    """The places stay with the best images, each with the error."""
+    """The places stay with the best images, each with the error, of which a run makes failures."""
     lake = lake_with(tmp_path, WEB, API, JOB)
-    nobody = [Endpoint("docker.io", "http://127.0.0.1:1", timeout=1.0)]
-    request = Request(NOW, 1, Budget(top=1))
-    found = await plan(lake, spec_of(tmp_path), nobody, request, now=NOW)
+    request, known = Request(NOW, 1, Budget(top=1)), Known(NOW)
+    async with opened(spec_of(tmp_path), NOBODY) as cache:
+        found = await plan_with(cache, lake, spec_of(tmp_path), NOBODY, request, known)
     assert list(why(found)) == [WEB]
     assert found.plan.skipped[0].failed
     assert found.warnings[-1].startswith(
         f"the one image in question cannot be warmed; {WEB}: registry docker.io"
     )
+
+
+async def test_what_nobody_answers_for_is_not_planned(tmp_path: Path) -> None:
+    """An empty plan would say that nothing is worth warming; nothing is kept."""
+    lake = lake_with(tmp_path, WEB, API, JOB)
+    with pytest.raises(
+        CacheError, match=r"'edge' cannot be planned while nobody answers: registry docker.io"
+    ):
+        await plan(lake, spec_of(tmp_path), NOBODY, Request(NOW), now=NOW)
+    assert lake.read("plans").is_empty()
+
+
+async def test_one_answer_is_enough_for_a_plan(tmp_path: Path, hub: FakeRegistry) -> None:
+    """What the others are about is said of each."""
+    hub.fault("GET", "/acme/", Fault(status=503, headers={"Retry-After": "100"}), forever=True)
+    found = await planned(lake_with(tmp_path, WEB, API), tmp_path, hub)
+    assert warmed(found) == [WEB]
+    assert "503" in why(found)[API]
 
 
 async def test_a_cache_that_logs_another_name_is_told_how_to_be_read(
