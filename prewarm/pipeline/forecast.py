@@ -17,6 +17,7 @@ from prewarm.demand.calendars import HOUR, Site
 from prewarm.demand.ranking import Expected, Explanation, Ranked
 from prewarm.errors import NotEnoughHistory, SettingsError, UnknownName
 from prewarm.lake import Change
+from prewarm.pipeline import clocks
 from prewarm.pipeline.histories import DEMAND, Counting, Extent, declared, extents, prior
 from prewarm.pipeline.outlooks import (
     Outlook,
@@ -143,7 +144,7 @@ def forecast(
         cutoffs={each.history.grid.site.name: each.cutoff for each in found},
         model=found[0].model.name,
         rows=pl.concat(rows),
-        warnings=(*warnings, *clock_warnings(found, sites, default)),
+        warnings=(*warnings, *clocks.warnings(lake, found, sites, default)),
     )
 
 
@@ -190,7 +191,7 @@ def rank(
         Answer(moment.astimezone(UTC), tuple(ranking.rank(_one(expected[moment]), sizes, objective, top)))
         for moment in at
     )
-    warnings += clock_warnings(found, sites, default)
+    warnings += clocks.warnings(lake, found, sites, default)
     warnings += _size_warnings(answers) if objective == "bytes" else []
     return RankResult(
         hours=hours,
@@ -353,18 +354,6 @@ def _young_warnings(place: Site, asked: Iterable[tuple[datetime, datetime]]) -> 
         for moment, instead in asked
         if instead != moment
     ][:1]
-
-
-def clock_warnings(found: Iterable[Outlook], sites: Mapping[str, Site], default: Site | None) -> list[str]:
-    """A word on sites that live by UTC only because nobody said otherwise."""
-    if default is not None and default.timezone != "UTC":
-        return []
-    names = sorted({each.history.grid.site.name for each in found} - set(sites))
-    return [
-        f"site {name!r} has no time zone, so its hours are UTC's; set PREWARM_TIMEZONE=Europe/Berlin, "
-        f'or timezone = "Europe/Berlin" under [sites.{name}]'
-        for name in names
-    ]
 
 
 def _size_warnings(answers: Iterable[Answer]) -> list[str]:

@@ -13,7 +13,8 @@ import polars as pl
 from prewarm.demand import ranking
 from prewarm.demand.calendars import HOUR, Site
 from prewarm.errors import NotEnoughHistory, SettingsError, UnknownName
-from prewarm.pipeline.forecast import Answer, RankResult, clock_warnings, largest
+from prewarm.pipeline import clocks
+from prewarm.pipeline.forecast import Answer, RankResult, largest
 from prewarm.pipeline.histories import DEMAND, Counting, Extent, declared, extents
 from prewarm.pipeline.outlooks import Outlook, Question, check_reach, outlook, standing_in
 
@@ -182,7 +183,9 @@ def overview(
         pulls=_pulls(lake),
         done=_done(lake),
         sizes=largest(each.history.sizes for each in found),
-        warnings={name: clock_warnings([view.outlook], sites, default) for name, view in views.items()},
+        warnings={
+            name: clocks.warnings(lake, [view.outlook], sites, default) for name, view in views.items()
+        },
     )
 
 

@@ -17,7 +17,7 @@ from prewarm import compute, plugins
 from prewarm.errors import InvalidReference, SettingsError, UnknownFormat, UnreadableInput
 from prewarm.logs import detection, files, privacy, pulls, streams, wrappers
 from prewarm.logs.files import Known, Progress, Source
-from prewarm.logs.formats import Format, Hints, Parsed, Scanner, header_of, registered
+from prewarm.logs.formats import Format, Hints, Parsed, Scanner, header_of, registered, stamps
 from prewarm.logs.settling import Front
 from prewarm.logs.streams import Chunk
 from prewarm.logs.wrappers import Chain
@@ -84,6 +84,7 @@ class Log:
     wrappers: Chain  # what stands around its lines, the outermost first
     hints: Hints
     newest: tuple[int, ...]  # times of its first lines: where it stands among the others
+    utc_offset: int | None = None  # minutes, as its first lines write it
 
     @property
     def size(self) -> int:
@@ -158,7 +159,8 @@ def _opened(
     inner = wrappers.inside(lines, chain, hints, format)
     hints = replace(hints, header=header_of(inner["line"]))
     parsed = format.parse(inner, hints)
-    return Log(path, shown, format, chain, hints, _newest(parsed.accesses["timestamp"].head(NEWEST))), parsed
+    newest = _newest(parsed.accesses["timestamp"].head(NEWEST))
+    return Log(path, shown, format, chain, hints, newest, stamps.utc_offset(inner["line"])), parsed
 
 
 def _written(path: str) -> datetime:

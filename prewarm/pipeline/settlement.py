@@ -13,7 +13,7 @@ from prewarm.logs import files, pulls, settling
 from prewarm.logs.accesses import merge_requests
 from prewarm.logs.files import Progress, Source
 from prewarm.logs.settling import Front
-from prewarm.pipeline import carried, duplicates
+from prewarm.pipeline import carried, clocks, duplicates
 from prewarm.pipeline.carried import Carried
 from prewarm.pipeline.reading import Cursor, Pace, Read, front_of, number_of, offset_of, place
 
@@ -154,14 +154,21 @@ class Settlement:
         self._carried.held |= owners
 
     def _sums(self, seen: Snapshot, progress: dict[int, Progress]) -> dict[str, int]:
-        """What is known of all files together: by how many bytes they are known, what their lines are."""
-        heads, families = before = [seen.progress(name) or 0 for name in (files.HEADS, duplicates.ALL)]
+        """What is known of all files together: how many bytes they are known by, their lines, their clock."""
+        names = (files.HEADS, duplicates.ALL, clocks.name_of(self.source.site))
+        before = {name: seen.progress(name) for name in names}
+        heads, families = (before[name] or 0 for name in names[:2])
         for cursor in self.cursors:
             if cursor.known.id in progress:
                 heads |= cursor.known.head
                 families |= self._families[cursor.known.id]
-        now = {files.HEADS: heads, duplicates.ALL: families}
-        return {name: value for (name, value), old in zip(now.items(), before, strict=True) if value != old}
+        now = {files.HEADS: heads, duplicates.ALL: families} | self._utc_offset(progress)
+        return {name: value for name, value in now.items() if value != before.get(name)}
+
+    def _utc_offset(self, progress: dict[int, Progress]) -> dict[str, int]:
+        """As the newest of the files writes it."""
+        told = [cursor.log.utc_offset for cursor in self.cursors if cursor.known.id in progress]
+        return {clocks.name_of(self.source.site): each for each in told if each is not None}
 
     def _refuse_rivals(self, seen: Snapshot, progress: dict[int, Progress]) -> None:
         names = {cursor.known.id: cursor.log.shown for cursor in self.cursors}

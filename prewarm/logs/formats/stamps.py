@@ -15,6 +15,8 @@ _HALF_YEAR = 183  # days
 _AHEAD = timedelta(days=1)  # clocks differ: how far a line may be ahead of the time its file was written
 _LATEST = 253402300799e6  # microseconds: the last second of the year 9999
 _BITS_63 = 9.2e18  # nanoseconds that a whole number holds, nearly: the year 2261
+_FARTHEST = 14 * 60  # minutes that a clock on Earth may be ahead of UTC, or behind it
+_OFFSET = r"\d\d:\d\d:\d\d(?:[.,]\d+)? ?(?:(?<sign>[+-])(?<hours>\d\d):?(?<minutes>\d\d)\b|Z\b)"
 _HALF_HOUR = timedelta(minutes=30)
 
 
@@ -85,6 +87,16 @@ def _year_of(stamp: datetime, written: datetime, timezone: str) -> int:
     """The year that puts a stamp of a leap year at or before `written`, or a little after it."""
     latest = (written + _AHEAD).astimezone(ZoneInfo(timezone)).replace(tzinfo=None)
     return latest.year if stamp.replace(year=_LEAP) <= latest.replace(year=_LEAP) else latest.year - 1
+
+
+def utc_offset(lines: pl.Series) -> int | None:
+    """Minutes by which most of these lines' stamps are ahead of UTC; None where none says."""
+    groups = pl.col("line").str.extract_groups(_OFFSET)
+    told = lines.to_frame("line").filter(pl.col("line").str.contains(_OFFSET)).select(groups).unnest("line")
+    hours, minutes = (pl.col(name).cast(pl.Int64).fill_null(0) for name in ("hours", "minutes"))
+    ahead = (hours * 60 + minutes) * pl.when(pl.col("sign") == "-").then(-1).otherwise(1)
+    offsets = told.select(ahead=ahead).filter(pl.col("ahead").abs() <= _FARTHEST)["ahead"]
+    return None if offsets.is_empty() else int(offsets.value_counts(sort=True)["ahead"][0])
 
 
 def clf(text: pl.Expr) -> pl.Expr:

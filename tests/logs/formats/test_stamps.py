@@ -41,6 +41,28 @@ def test_times_that_say_their_zone(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "minutes"),
+    [
+        ('10.0.0.1 - - [24/Nov/2026:09:15:02 +0200] "GET /v2/ HTTP/1.1" 200 2', 120),
+        ('time="2026-11-24T09:15:02.311204118-03:30" level=info', -210),
+        ('{"time":"2026-11-24T09:15:02Z"}', 0),
+        ("2026-11-24 09:15:02,311 INFO", None),
+        ("24/Nov/2026:09:15:02 +9900", None),
+        ("1795511702.311 TCP_MISS/200", None),
+    ],
+)
+def test_the_offset_that_a_log_writes(line: str, minutes: int | None) -> None:
+    """Whatever the form of the stamp; None where no line says."""
+    assert stamps.utc_offset(pl.Series([None, "", line])) == minutes
+
+
+def test_a_line_that_writes_another_offset_is_outvoted() -> None:
+    """What a client or a wrapper writes into a few lines is not the log's clock."""
+    lines = ["09:15:02Z", "09:15:02 +0500", "09:15:03 +0500"]
+    assert stamps.utc_offset(pl.Series(lines)) == 300
+
+
+@pytest.mark.parametrize(
     "text", ["2026-11-24T14:45:02.311204", "2026-11-24 14:45:02,311204", "24/Nov/2026:14:45:02.311204"]
 )
 def test_times_of_the_sources_zone(text: str) -> None:
