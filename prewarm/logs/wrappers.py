@@ -276,7 +276,8 @@ _NAME = (  # compose and swarm; kubectl logs --prefix; stern
     r"|(?:[a-z0-9][a-z0-9-]* )?[a-z0-9][a-z0-9.-]*-[a-z0-9]+ [a-z0-9][a-z0-9-]* (?:› )?)"
 )
 _LABELS = r'\{[A-Za-z_]\w*="[^"]*"(?:, ?[A-Za-z_]\w*="[^"]*")*\} '  # logcli
-_PREFIX = rf"^(?:{_NAME}(?:{_ISO} )?|{_ISO} (?:{_LABELS})?)"
+_PRIORITY = r"<\d{1,3}>"  # alone or before a time, as HAProxy logs to stdout (`format short`, `timed`)
+_PREFIX = rf"^(?:{_NAME}(?:{_ISO} )?|(?:{_PRIORITY})?{_ISO} (?:{_LABELS})?|{_PRIORITY})"
 
 
 def _prefix(name: str, pattern: str) -> Wrapper:

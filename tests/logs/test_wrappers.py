@@ -166,6 +166,7 @@ def test_a_repetition_that_no_log_has_is_bounded() -> None:
         "infra registry-0 registry ",
         f'{AT} {{app="registry", pod="registry-0"}} ',
         f"{AT} ",
+        f"<6>{AT} ",
         f"registry-1 | {AT} ",
     ],
 )

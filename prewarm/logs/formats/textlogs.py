@@ -194,10 +194,37 @@ TRAEFIK = RequestLog(
 )
 
 
+# --- virtual hosts -----------------------------------------------------------------------------------------
+
+_VHOST = (
+    r"^(?P<host>(?:[\w.-]*[A-Za-z][\w.-]*|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?) (?P<peer>[0-9A-Fa-f:.]+) "
+    rf"\S+ (?P<user>\S.*?) \[(?P<time>[0-9][^\]]+)\] {quoted('request')} (?P<status>[0-9]{{3}}) "
+    rf"(?P<bytes>{_NUMBER})(?: {quoted('referer')} {quoted('agent')}.*)?$"
+)
+_SCHEME_PORT = r":(?:80|443)$"
+
+
+def _vhost(rows: pl.DataFrame, hints: Hints) -> pl.DataFrame:
+    """Apache writes the port even where it is that of the scheme; a reference never does."""
+    return rows.with_columns(
+        pl.col("host").str.replace(_SCHEME_PORT, ""), stamps.clf(pl.col("time")).alias("timestamp")
+    )
+
+
+COMBINED_VHOST = _text(
+    "combined-vhost",
+    "combined behind the virtual host: Debian's other_vhosts_access.log, nginx-proxy, GoAccess's VCOMBINED",
+    "tag digest bytes client user agent host",
+    [_VHOST],
+    _vhost,
+    must=r"^\S*[A-Za-z\]]\S* [0-9A-Fa-f:.]+ \S+ \S.* \[[0-9]",
+)
+
+
 # --- HAProxy -----------------------------------------------------------------------------------------------
 
 _HAPROXY = (
-    r"^(?P<peer>\S+):[0-9]+ \[(?P<accepted>[^\]]+)\] \S+ \S+ (?:[+-]?[0-9]+/)+(?P<took>[+-]?[0-9]+) "
+    r"^(?P<peer>[^\s<>]+):[0-9]+ \[(?P<accepted>[^\]]+)\] \S+ \S+ (?:[+-]?[0-9]+/)+(?P<took>[+-]?[0-9]+) "
     r"(?P<status>-?[0-9]+) \+?(?P<bytes>[0-9]+) \S+ \S+ \S{4} [0-9/+]+ [0-9/]+ "
     rf"(?:\{{(?P<captured>[^}}]*)\}} )?(?:\{{[^}}]*\}} )?{quoted('request')}(?: .*)?$"
 )

@@ -88,6 +88,33 @@ def test_combined_lines_between_harbors_are_read() -> None:
     assert rows["timestamp"].dt.hour().to_list() == [9, 8]
 
 
+@pytest.mark.parametrize(
+    ("host", "registry"),
+    [
+        ("registry.example.com:443", "registry.example.com"),
+        ("registry.example.com", "registry.example.com"),
+        ("localhost:5000", "localhost:5000"),
+        ("[::1]:5000", "[::1]:5000"),
+    ],
+)
+@pytest.mark.parametrize(
+    "rest", [' 1791 "-" "containerd/v1.7.22"', ' 1791 "-" "containerd/v1.7.22" "10.0.0.9:80"']
+)
+def test_a_virtual_host_stands_before_the_line(host: str, registry: str, rest: str) -> None:
+    """Debian's other_vhosts_access.log names the port, nginx-proxy does not and names the upstream."""
+    line = f"{host} {CLF}{rest}"
+    assert detection.detect(pl.Series([line] * 3), Hints(), registered())[0].name == "combined-vhost"
+    row = only("combined-vhost", line)
+    assert (row["registry"], row["client"], row["user"]) == (registry, "10.20.1.17", "ci")
+
+
+@pytest.mark.parametrize("peer", ["client.example.com", "10.20.1.17", "fd00::17"])
+def test_a_client_with_a_name_is_no_virtual_host(peer: str) -> None:
+    """Apache's HostnameLookups."""
+    line = f'{CLF.replace("10.20.1.17", peer)} 1791 "-" "containerd/v1.7.22"'
+    assert detection.detect(pl.Series([line] * 3), Hints(), registered())[0].name == "combined"
+
+
 def test_what_an_upstream_is_asked_is_no_demand() -> None:
     """Nexus writes a log of its own for it."""
     line = '[24/Nov/2026:09:15:05 +0000] k8s "GET https://example.com/v2/a/manifests/1 H" 200 9 285 "N" [q]'
