@@ -16,8 +16,10 @@ import polars as pl
 from prewarm.demo.contents import Version, every
 from prewarm.demo.sites import Office, working
 from prewarm.demo.workload import Workload
+from prewarm.insight.mirrors import Mirror
 from prewarm.insight.policies import Lists, fixed, oracle, scheduled, weekly
-from prewarm.insight.replay import Content, Cost, Mirror, Pull, Result, replay
+from prewarm.insight.replay import Cost, Result, replay
+from prewarm.insight.traces import Content, Pull, Trace
 from prewarm.insight.verdict import Verdict, verdict
 
 Ranked = Callable[[Sequence[datetime]], Lists]
@@ -69,19 +71,19 @@ def compare(
     days = _mornings(load, office, conditions.mornings)
     times = [office.clock(day, conditions.starts) for day in days]
     lookup = Lookup(load)
-    pulls = lookup.pulls(demand)
+    trace = Trace.of(lookup.pulls(demand))
     lists = {
         NOBODY: fixed((), times),
         FOUR: fixed(conditions.four, times),
-        WEEKLY: weekly(pulls, times, conditions.top, _monday(office, days[0])),
+        WEEKLY: weekly(trace, times, conditions.top, _monday(office, days[0])),
         OURS: ranked(times),
-        ORACLE: oracle(pulls, times, conditions.lasts),
+        ORACLE: oracle(trace, times, conditions.lasts),
     }
     windows = [(time, time + conditions.lasts) for time in times]
 
     def under(mirror: Mirror, names: Lists) -> Result:
         runs = scheduled(names, lookup.resolve, conditions.max_bytes)
-        return replay(pulls, mirror, runs=runs, windows=windows, cost=conditions.cost)
+        return replay(trace, mirror, runs=runs, windows=windows, cost=conditions.cost)
 
     results = {name: under(conditions.mirror, names) for name, names in lists.items()}
     fixes = {name: under(mirror, []) for name, mirror in _fixes(conditions.mirror).items()}

@@ -27,8 +27,8 @@ from prewarm.demo.quiet import OFFICE as QUIET
 from prewarm.demo.sites import OFFICES, Office, working
 from prewarm.demo.workload import Workload
 from prewarm.errors import SettingsError
+from prewarm.insight.mirrors import Mirror
 from prewarm.insight.policies import Lists
-from prewarm.insight.replay import Mirror
 from prewarm.lake import Lake
 from prewarm.logs.files import Source
 from prewarm.pipeline.forecast import rank

@@ -6,12 +6,13 @@ would ask the registry. All policies of one comparison get the same times and th
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from prewarm.insight.replay import Content, Pull, WarmRun
+import numpy as np
+
+from prewarm.insight.mirrors import WarmRun
+from prewarm.insight.traces import Content, Trace
 
 Resolve = Callable[[str, datetime], Content | None]
 """What an image's tag points to upstream at a time; None when there is no such tag."""
@@ -32,27 +33,27 @@ def fixed(images: Sequence[str], times: Iterable[datetime]) -> Lists:
     return [(time, images) for time in times]
 
 
-def weekly(pulls: Sequence[Pull], times: Iterable[datetime], top: int, refreshed: datetime) -> Lists:
+def weekly(trace: Trace, times: Iterable[datetime], top: int, refreshed: datetime) -> Lists:
     """The most pulled images of the week before the last refresh; the list is refreshed every seven days,
     counted from `refreshed`."""
     found: Lists = []
     for time in times:
         end = refreshed + ((time - refreshed) // WEEK) * WEEK
-        found.append((time, most_pulled(pulls, end - WEEK, end, top)))
+        found.append((time, most_pulled(trace, end - WEEK, end, top)))
     return found
 
 
-def oracle(pulls: Sequence[Pull], times: Iterable[datetime], ahead: timedelta) -> Lists:
+def oracle(trace: Trace, times: Iterable[datetime], ahead: timedelta) -> Lists:
     """What will be pulled within `ahead` of each run, most pulled first: no forecast names better ones."""
-    return [(time, most_pulled(pulls, time, time + ahead, None)) for time in times]
+    return [(time, most_pulled(trace, time, time + ahead, None)) for time in times]
 
 
-def most_pulled(pulls: Sequence[Pull], start: datetime, end: datetime, top: int | None) -> list[str]:
-    """Images by their pulls in [start, end), most first, ties by name. `pulls` are in order of time."""
-    first = bisect_left(pulls, start, key=lambda pull: pull.time)
-    last = bisect_left(pulls, end, key=lambda pull: pull.time)
-    counts = Counter(pull.image for pull in pulls[first:last])
-    return sorted(counts, key=lambda image: (-counts[image], image))[:top]
+def most_pulled(trace: Trace, start: datetime, end: datetime, top: int | None) -> list[str]:
+    """Images by their pulls in [start, end), most first, ties by name."""
+    counts = np.bincount(trace.image[trace.between(start, end)], minlength=len(trace.images))
+    found = np.flatnonzero(counts).tolist()
+    found.sort(key=lambda image: (-counts[image], trace.images[image]))
+    return [trace.images[image] for image in found[:top]]
 
 
 def _resolved(images: Sequence[str], time: datetime, resolve: Resolve) -> Iterable[tuple[str, Content]]:

@@ -1,10 +1,7 @@
 """Past pulls, in order, through a simulated cache: what would have been.
 
-The cache is one shared mirror. It holds objects (a version's own digest, which stands for its manifests,
-and its blobs), each under its digest, so shared layers are held once. An object lapses `ttl` after it
-was filled; hits do not extend that (CNCF Distribution, proxy mode). When the disk is full the least recently
-used object goes first. Every policy starts from the same reactive cache: what is asked for and missing is
-fetched and kept. A policy adds warm runs, given as data; nothing here forecasts.
+Every policy starts from the same reactive cache (`mirrors`): what is asked for and missing is fetched and
+kept. A policy adds warm runs, given as data; nothing here forecasts.
 
 Simplifications, all in favour of doing nothing: a fill is instantaneous, so the second client of a busy
 minute never waits; the HEAD with which a mirror checks a tag upstream costs every policy the same and is
@@ -13,83 +10,51 @@ left out.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
+from typing import TYPE_CHECKING
 
+import numpy as np
 
-class Cause(StrEnum):
-    """Why a pull missed; every miss has exactly one."""
+from prewarm.insight.mirrors import Cause, Mirror, Passage, WarmRun, passage
+from prewarm.insight.traces import MICROSECOND, Pull, Trace, micros, traced
 
-    NEVER_SEEN = "never seen before"
-    FRESH_PUSH = "fresh push"
-    TAG_MOVED = "tag moved"
-    TTL_LAPSED = "TTL lapsed"
-    EVICTED = "evicted"
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
+FOREVER = 2**62
 
-FRESH = timedelta(days=1)
-"""A first pull within this time of the push is a fresh push."""
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a digest consists of: distinct blobs as (digest, bytes), config and layers."""
-
-    digest: str
-    blobs: tuple[tuple[str, int], ...]
-    pushed_at: datetime | None = None  # None: unknown
-
-    @property
-    def bytes(self) -> int:
-        return sum(size for _, size in self.blobs)
-
-
-@dataclass(frozen=True, slots=True)
-class Pull:
-    """One client asked for `image` and was given `content`."""
-
-    time: datetime
-    image: str
-    content: Content
-
-
-@dataclass(frozen=True, slots=True)
-class WarmRun:
-    """One run of a policy: images in order, with what their tags pointed to at that time.
-
-    Held content costs nothing; an image whose missing bytes do not fit what is left of `max_bytes` is
-    passed over, as a plan does.
-    """
-
-    time: datetime
-    images: tuple[tuple[str, Content], ...]
-    max_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Mirror:
-    """The simulated cache. None: no limit."""
-
-    capacity: int | None = None  # bytes
-    ttl: timedelta | None = timedelta(days=7)
+REACH = timedelta(days=7)
+"""A node that has pulled nothing for so long is not there to be warmed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a miss costs the client that waits for it, in seconds.
+    """What a pull costs the client that waits for it, in seconds.
 
-    Round trips (two for the manifests, one for each missing blob) times the upstream's latency, plus missing
-    bytes over the upstream's bandwidth.
+    From the mirror: round trips (two for the manifests, one for each blob) times its latency, plus bytes over
+    its bandwidth; free by default. What is missing comes from upstream on top of that: round trips (two for
+    the manifests, one for each missing object) and missing bytes.
     """
 
-    round_trip: float = 0.08  # seconds
-    bandwidth: float = 12.5e6  # bytes per second: 100 Mbit/s
+    round_trip: float = 0.08  # seconds, upstream
+    bandwidth: float = 12.5e6  # bytes per second, upstream: 100 Mbit/s
+    local_round_trip: float = 0.0
+    local_bandwidth: float = float("inf")
 
-    def seconds(self, blobs: int, size: int) -> float:
-        return self.round_trip * (2 + blobs) + size / self.bandwidth
+    def waiting(self, objects: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Seconds for upstream, per miss."""
+        return np.asarray(self.round_trip * (2 + objects) + size / self.bandwidth, dtype=np.float64)
+
+    def local(self, blobs: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Seconds for the mirror, per pull."""
+        return np.asarray(self.local_round_trip * (2 + blobs) + size / self.local_bandwidth, dtype=np.float64)
+
+
+def _none() -> NDArray[np.float64]:
+    return np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +70,8 @@ class Result:
     filled_bytes: int  # fetched because a client asked
     warmed_bytes: int  # fetched by the policy
     wasted_bytes: int  # warmed, and gone or still unused at the end
+    took: NDArray[np.float64] = field(default_factory=_none, compare=False)  # seconds of each scored pull
+    fetched: tuple[tuple[int, str], ...] = ()  # (microseconds, image) of each manifest that upstream sent
 
     @property
     def seconds(self) -> float:
@@ -132,12 +99,26 @@ class Result:
     def upstream_bytes(self) -> int:
         return self.filled_bytes + self.warmed_bytes
 
+    @property
+    def upstream_pulls(self) -> int:
+        """Manifests that upstream sent, as its quota counts them."""
+        return len(self.fetched)
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the warmed bytes that a pull used before they were gone; None when none were warmed."""
+        return 1.0 - self.wasted_bytes / self.warmed_bytes if self.warmed_bytes else None
+
+    def percentile(self, percent: float) -> float | None:
+        """Seconds that so many percent of the scored pulls stayed within; None without pulls."""
+        return float(np.percentile(self.took, percent)) if len(self.took) else None
+
 
 Window = tuple[datetime, datetime]
 
 
 def replay(
-    pulls: Sequence[Pull],
+    pulls: Trace | Sequence[Pull],
     mirror: Mirror,
     *,
     runs: Sequence[WarmRun] = (),
@@ -147,179 +128,150 @@ def replay(
     """Replay `pulls` (in order of time) through `mirror` with these warm runs.
 
     `windows` are the stretches [start, end) whose pulls are scored, in order; the time before the first one
-    fills the cache. None scores everything. A run at the moment of a pull comes first.
+    fills the cache. None scores everything. A run at the moment of a pull comes first. Where the trace has
+    nodes, each has a `mirror` of its own, and a run reaches those that have pulled in the week before it.
     """
-    cache = _Cache(mirror)
-    score = _Score(cost, windows)
-    for event in _merged(pulls, sorted(runs, key=lambda run: run.time)):
-        now = event.time.timestamp()
-        cache.expire(now)
-        if isinstance(event, Pull):
-            cause, missing = cache.pull(event, now)
-            score.pulled(event, now, cause, missing)
+    trace = traced(pulls)
+    ordered = sorted(runs, key=lambda run: run.time)
+    if trace.node is None:
+        return _score(trace, passage(trace, mirror, ordered), windows, cost)
+    told = _joined(_by_node(trace, trace.node, mirror, ordered))
+    return _score(trace, _cold(trace, told), windows, cost)
+
+
+def together(results: Sequence[Result]) -> Result:
+    """Several sites as one: what each did, added up; windows stay apart."""
+    misses: Counter[Cause] = Counter()
+    for result in results:
+        misses.update(result.misses)
+    return Result(
+        pulls=sum(each.pulls for each in results),
+        misses=dict(misses),
+        bytes_pulled=sum(each.bytes_pulled for each in results),
+        bytes_missed=sum(each.bytes_missed for each in results),
+        waiting=tuple(seconds for each in results for seconds in each.waiting),
+        filled_bytes=sum(each.filled_bytes for each in results),
+        warmed_bytes=sum(each.warmed_bytes for each in results),
+        wasted_bytes=sum(each.wasted_bytes for each in results),
+        took=np.concatenate([each.took for each in results] or [_none()]),
+        fetched=tuple(sorted(pull for each in results for pull in each.fetched)),
+    )
+
+
+def over_quota(fetched: Iterable[tuple[int, str]], limit: int, window: timedelta) -> int:
+    """Upstream pulls made when `limit` or more had been made in the `window` before: what a quota refuses.
+
+    `fetched` is (microseconds, image), in order of time. A refused pull counts against nothing.
+    """
+    span, first, refused = window // MICROSECOND, 0, 0
+    granted: list[int] = []
+    for time, _ in fetched:
+        while first < len(granted) and granted[first] <= time - span:
+            first += 1
+        if len(granted) - first >= limit:
+            refused += 1
         else:
-            score.warmed_bytes += _warm(cache, event, now)
-    return score.result(cache.wasted_bytes())
+            granted.append(time)
+    return refused
 
 
-def _merged(pulls: Sequence[Pull], runs: Sequence[WarmRun]) -> Iterator[Pull | WarmRun]:
-    """Both in order of time, runs first."""
-    upcoming = deque(runs)
-    for pull in pulls:
-        while upcoming and upcoming[0].time <= pull.time:
-            yield upcoming.popleft()
-        yield pull
-    yield from upcoming
-
-
-def _warm(cache: _Cache, run: WarmRun, now: float) -> int:
-    """Warm what fits the run's budget; the bytes that were fetched."""
-    spent = 0
-    for image, content in run.images:
-        missing = cache.missing(content)
-        size = sum(size for _, size in missing)
-        if missing and (run.max_bytes is None or spent + size <= run.max_bytes):
-            cache.fill(image, content, missing, now, warmed=True)
-            spent += size
-    return spent
-
-
-class _Cache:
-    """Objects by digest, least recently used first."""
-
-    def __init__(self, mirror: Mirror) -> None:
-        self._capacity = mirror.capacity
-        self._ttl = mirror.ttl.total_seconds() if mirror.ttl is not None else None
-        self._held: OrderedDict[str, tuple[int, float]] = OrderedDict()  # digest -> (bytes, filled)
-        self._used = 0
-        self._filled: deque[tuple[float, str]] = deque()  # in order of filling
-        self._gone: dict[str, Cause] = {}  # why an object is no longer held
-        self._known: set[str] = set()  # versions that were held once
-        self._images: set[str] = set()  # images that were asked for or warmed
-        self._unused: dict[str, int] = {}  # warmed, not pulled yet
-        self._wasted = 0
-
-    def expire(self, now: float) -> None:
-        """Drop what has lapsed by `now`."""
-        if self._ttl is None:
-            return
-        while self._filled and self._filled[0][0] + self._ttl <= now:
-            filled, digest = self._filled.popleft()
-            if digest in self._held and self._held[digest][1] == filled:
-                self._drop(digest, Cause.TTL_LAPSED)
-
-    def missing(self, content: Content) -> list[tuple[str, int]]:
-        """The objects of `content` that are not held."""
-        held = self._held
-        found = [blob for blob in content.blobs if blob[0] not in held]
-        if content.digest not in held:
-            found.append((content.digest, 0))
-        return found
-
-    def pull(self, pull: Pull, now: float) -> tuple[Cause | None, list[tuple[str, int]]]:
-        """Serve a client: why it missed (None: a hit) and what had to be fetched."""
-        content = pull.content
-        missing = self.missing(content)
-        cause = self._cause(pull, missing) if missing else None
-        self._touch(content)
-        if missing:
-            self.fill(pull.image, content, missing, now, warmed=False)
-        return cause, missing
-
-    def fill(
-        self, image: str, content: Content, missing: Iterable[tuple[str, int]], now: float, *, warmed: bool
-    ) -> None:
-        """Fetch the missing objects of `content` and keep them."""
-        self._images.add(image)
-        self._known.add(content.digest)
-        for digest, size in missing:
-            self._store(digest, size, now)
-            if warmed and size:
-                self._unused[digest] = size
-
-    def wasted_bytes(self) -> int:
-        """Warmed bytes that were dropped unused or are still unused."""
-        return self._wasted + sum(self._unused.values())
-
-    def _touch(self, content: Content) -> None:
-        held, unused = self._held, self._unused
-        for digest, _ in content.blobs:
-            if digest in held:
-                held.move_to_end(digest)
-                if unused:
-                    unused.pop(digest, None)
-        if content.digest in held:
-            held.move_to_end(content.digest)
-
-    def _store(self, digest: str, size: int, now: float) -> None:
-        if self._capacity is not None:
-            if size > self._capacity:
-                self._gone[digest] = Cause.EVICTED
-                return
-            while self._used + size > self._capacity:
-                self._drop(next(iter(self._held)), Cause.EVICTED)
-        self._held[digest] = (size, now)
-        self._used += size
-        if self._ttl is not None:
-            self._filled.append((now, digest))
-
-    def _drop(self, digest: str, cause: Cause) -> None:
-        size, _ = self._held.pop(digest)
-        self._used -= size
-        self._gone[digest] = cause
-        self._wasted += self._unused.pop(digest, 0)
-
-    def _cause(self, pull: Pull, missing: list[tuple[str, int]]) -> Cause:
-        if pull.content.digest in self._known:
-            evicted = any(self._gone.get(digest) is Cause.EVICTED for digest, _ in missing)
-            return Cause.EVICTED if evicted else Cause.TTL_LAPSED
-        if pull.image in self._images:
-            return Cause.TAG_MOVED
-        pushed = pull.content.pushed_at
-        fresh = pushed is not None and pull.time - pushed <= FRESH
-        return Cause.FRESH_PUSH if fresh else Cause.NEVER_SEEN
-
-
-class _Score:
-    """Adds up a Result."""
-
-    def __init__(self, cost: Cost, windows: Sequence[Window] | None) -> None:
-        spans = [(start.timestamp(), end.timestamp()) for start, end in windows or ()]
-        self._spans = spans if windows is not None else [(float("-inf"), float("inf"))]
-        self._cost = cost
-        self._current = 0  # the window that is scored, or the next one
-        self._pulls = self._bytes_pulled = self._bytes_missed = self._filled = 0
-        self._misses: Counter[Cause] = Counter()
-        self._waiting = [0.0] * len(self._spans)
-        self.warmed_bytes = 0
-
-    def pulled(self, pull: Pull, now: float, cause: Cause | None, missing: list[tuple[str, int]]) -> None:
-        size = sum(size for _, size in missing) if cause is not None else 0
-        if size and self._spans and self._spans[0][0] <= now < self._spans[-1][1]:
-            self._filled += size
-        if not self._scored(now):
-            return
-        self._pulls += 1
-        self._bytes_pulled += pull.content.bytes
-        if cause is not None:
-            self._misses[cause] += 1
-            self._bytes_missed += size
-            self._waiting[self._current] += self._cost.seconds(len(missing), size)
-
-    def result(self, wasted: int) -> Result:
-        return Result(
-            pulls=self._pulls,
-            misses=dict(self._misses),
-            bytes_pulled=self._bytes_pulled,
-            bytes_missed=self._bytes_missed,
-            waiting=tuple(self._waiting),
-            filled_bytes=self._filled,
-            warmed_bytes=self.warmed_bytes,
-            wasted_bytes=wasted,
+def _by_node(
+    trace: Trace, node: NDArray[np.int32], mirror: Mirror, runs: Sequence[WarmRun]
+) -> Iterator[tuple[Passage, Sequence[int]]]:
+    """The passage of each node, with the rows of the whole trace that its rows are."""
+    order = np.argsort(node, kind="stable")
+    edges = np.flatnonzero(np.diff(node[order])) + 1
+    for rows in np.split(order, edges) if len(order) else ():
+        own = replace(trace.only(rows), node=None)
+        yield (
+            passage(own, mirror, [run for run in runs if _alive(own.times, micros(run.time))]),
+            rows.tolist(),
         )
 
-    def _scored(self, now: float) -> bool:
-        """Whether `now` is in a window; those that are over are left behind."""
-        while self._current < len(self._spans) and self._spans[self._current][1] <= now:
-            self._current += 1
-        return self._current < len(self._spans) and self._spans[self._current][0] <= now
+
+def _alive(times: NDArray[np.int64], now: int) -> bool:
+    """Whether a node that pulls at these times has pulled in the week before `now`."""
+    before = int(np.searchsorted(times, now))
+    return before > 0 and now - int(times[before - 1]) <= REACH // MICROSECOND
+
+
+def _joined(parts: Iterable[tuple[Passage, Sequence[int]]]) -> Passage:
+    """Passages of nodes as one, in order of time."""
+    whole, found = Passage(), []
+    for part, rows in parts:
+        misses = zip(part.rows, part.causes, part.blobs, part.sizes, part.asked, strict=True)
+        found += [(rows[row], cause, blobs, size, asked) for row, cause, blobs, size, asked in misses]
+        whole.warmed += part.warmed
+        whole.wasted += part.wasted
+    for miss in sorted(found):
+        whole.miss(*miss)
+    whole.warmed.sort()
+    return whole
+
+
+def _cold(trace: Trace, told: Passage) -> Passage:
+    """A first pull on a node of what another one had pulled is due to the node."""
+    _, first = np.unique(trace.content, return_index=True)
+    seen = np.full(len(trace.contents), len(trace), dtype=np.int64)
+    seen[trace.content[first]] = first
+    told.causes = [
+        Cause.COLD_NODE
+        if cause in (Cause.NEVER_SEEN, Cause.FRESH_PUSH) and seen[trace.content[row]] < row
+        else cause
+        for row, cause in zip(told.rows, told.causes, strict=True)
+    ]
+    return told
+
+
+def _score(trace: Trace, told: Passage, windows: Sequence[Window] | None, cost: Cost) -> Result:
+    spans = (
+        [(-FOREVER, FOREVER)] if windows is None else [(micros(start), micros(end)) for start, end in windows]
+    )
+    rows, objects, size = (np.array(each, dtype=np.int64) for each in (told.rows, told.blobs, told.sizes))
+    window = _windows(trace.times, spans)
+    sizes, waited = trace.sizes, cost.waiting(objects, size)
+    took = _local(trace, cost, sizes)
+    took[rows] += waited
+    scored, missed, within = window >= 0, window[rows] >= 0, _within(trace.times[rows], spans)
+    return Result(
+        pulls=int(scored.sum()),
+        misses=dict(Counter(cause for cause, counts in zip(told.causes, missed, strict=True) if counts)),
+        bytes_pulled=int(sizes[trace.content[scored]].sum()),
+        bytes_missed=int(size[missed].sum()),
+        waiting=tuple(np.bincount(window[rows][missed], waited[missed], len(spans)).tolist()),
+        filled_bytes=int(size[within].sum()),
+        warmed_bytes=sum(size for _, _, size in told.warmed),
+        wasted_bytes=told.wasted,
+        took=took[scored],
+        fetched=_fetched(trace, told, within),
+    )
+
+
+def _windows(times: NDArray[np.int64], spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Which of `spans` each time lies in; -1 for none."""
+    if not spans:
+        return np.full(len(times), -1)
+    starts, ends = np.array(spans, dtype=np.int64).T
+    place = np.searchsorted(starts, times, side="right") - 1
+    return np.where((place >= 0) & (times < ends[place]), place, -1)
+
+
+def _within(times: NDArray[np.int64], spans: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Whether each time lies between the start of the first span and the end of the last one."""
+    if not spans:
+        return np.zeros(len(times), dtype=np.bool_)
+    return np.asarray((times >= spans[0][0]) & (times < spans[-1][1]))
+
+
+def _local(trace: Trace, cost: Cost, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Seconds that each pull takes from the mirror."""
+    blobs = np.array([len(content.blobs) for content in trace.contents], dtype=np.int64)
+    return np.asarray(cost.local(blobs, sizes)[trace.content], dtype=np.float64)
+
+
+def _fetched(trace: Trace, told: Passage, within: NDArray[np.bool_]) -> tuple[tuple[int, str], ...]:
+    """The manifests that upstream sent, for clients and for runs, in order of time."""
+    asked = np.array(told.rows, dtype=np.int64)[np.array(told.asked, dtype=np.bool_) & within]
+    images = [trace.images[image] for image in trace.image[asked].tolist()]
+    warmed = [(time, image) for time, image, _ in told.warmed]
+    return tuple(sorted([*zip(trace.times[asked].tolist(), images, strict=True), *warmed]))

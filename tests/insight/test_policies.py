@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from prewarm.insight.policies import fixed, most_pulled, oracle, scheduled, weekly
-from prewarm.insight.replay import Content, Pull
+from prewarm.insight.traces import Content, Pull, Trace
 
 MONDAY = datetime(2026, 11, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
 CONTENT = Content("sha256:x", (("sha256:b", 1),))
 
 
-def pulls(*counts: tuple[float, str, int]) -> list[Pull]:
+def pulls(*counts: tuple[float, str, int]) -> Trace:
     """(day, image, how often), in order of time."""
     made = [Pull(MONDAY + day * DAY, image, CONTENT) for day, image, count in counts for _ in range(count)]
-    return sorted(made, key=lambda pull: pull.time)
+    return Trace.of(sorted(made, key=lambda pull: pull.time))
 
 
 def test_most_pulled_ranks_by_count_then_by_name() -> None:

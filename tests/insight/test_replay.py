@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prewarm.insight.replay import Cause, Content, Cost, Mirror, Pull, Result, WarmRun, replay
+from prewarm.insight.mirrors import Cause, Mirror, WarmRun
+from prewarm.insight.replay import Cost, Result, replay
+from prewarm.insight.traces import Content, Pull
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)

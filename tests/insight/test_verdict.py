@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from prewarm.insight.replay import Cause, Result
+from prewarm.insight.mirrors import Cause
+from prewarm.insight.replay import Result
 from prewarm.insight.verdict import Answer, Verdict, verdict
 
 
