@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from prewarm.errors import NotFound, PrewarmError
+from prewarm.errors import CacheError, NotFound, PrewarmError
 from prewarm.references import Reference
-from prewarm.warming.caches import Cache
+from prewarm.warming.caches import Cache, Evicting, Watching
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class World:
     stall: Callable[[bytes], object]  # let the layer's next transfer stop in the middle
     stalled: Callable[[], Awaitable[object]]  # returns when it has stopped
     registry: str = "docker.io"
+    forgets: bool = True  # whether a cache with `evict` lets go of anything
 
     def reference(self, path: str) -> Reference:
         return Reference.parse(f"{self.registry}/{path}")
@@ -110,6 +111,45 @@ async def a_cancelled_warm_leaves_nothing_half_visible(world: World) -> None:
     assert await world.cache.holds(image)
 
 
+async def a_moved_tag_is_told_without_a_pull(world: World) -> None:
+    """A cache that watches tags names the digest that resolving would."""
+    if not isinstance(world.cache, Watching):
+        return
+    api = world.reference("acme/api:1")
+    world.push(api, [b"old"])
+    old = await world.cache.current(api)
+    assert old == (await world.cache.resolve(api)).digest
+    world.push(api, [b"new"])
+    assert await world.cache.current(api) != old
+
+
+async def an_evicted_image_is_not_held_and_the_others_are(world: World) -> None:
+    """A cache that can forget tells first what it would, takes out what is asked, and can be warmed again."""
+    if not isinstance(world.cache, Evicting):
+        return
+    if not world.forgets:
+        refused = await _refusal(world.cache.evict([world.reference("acme/api:1")], apply=False))
+        assert isinstance(refused, CacheError)
+        return
+    old, new, gone = (world.reference(f"acme/api:{tag}") for tag in ("1", "2", "3"))
+    for reference in (old, new):
+        world.push(reference, [b"base" * 500, str(reference).encode()])
+        await world.cache.warm(await world.cache.resolve(reference))
+    images = [await world.cache.resolve(reference) for reference in (old, new)]
+
+    told = await world.cache.evict([old, gone], apply=False)
+    assert told.evicted == (str(old),)
+    assert await world.cache.holds(images[0])
+    done = await world.cache.evict([old, gone], apply=True)
+
+    assert done.evicted == told.evicted
+    assert done.bytes > 0
+    assert [await world.cache.holds(image) for image in images] == [False, True]
+    assert (await world.cache.evict([old], apply=True)).evicted == ()
+    await world.cache.warm(images[0])
+    assert await world.cache.holds(images[0])
+
+
 async def what_the_upstream_lacks_is_not_found(world: World) -> None:
     """Resolving says so by the error for it."""
     refused = await _refusal(world.cache.resolve(world.reference("acme/gone:1")))
@@ -141,6 +181,8 @@ CACHE_CHECKS: tuple[Callable[[World], Awaitable[None]], ...] = (
     a_moved_tag_is_not_held_until_warmed_again,
     wrong_content_is_refused,
     a_cancelled_warm_leaves_nothing_half_visible,
+    a_moved_tag_is_told_without_a_pull,
+    an_evicted_image_is_not_held_and_the_others_are,
     what_the_upstream_lacks_is_not_found,
     a_check_says_what_it_found,
 )

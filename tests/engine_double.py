@@ -1,8 +1,9 @@
 """A Docker engine's image API inside the test process.
 
 Written from the Docker Engine API, version 1.41 (docs/api/v1.41.yaml of moby/moby): SystemPing,
-SystemVersion, SystemInfo, ImageCreate, ImageInspect and DistributionInspect. Names without a registry,
-digests by familiar name and progress messages are as engine 20.10 answers them.
+SystemVersion, SystemInfo, SystemDataUsage, ImageCreate, ImageInspect, ImageDelete and
+DistributionInspect. Names without a registry, digests by familiar name and progress messages are as
+engine 20.10 answers them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class EngineDouble:
         self.registry: dict[str, Image] = {}  # what it can pull, by canonical reference
         self.images: dict[str, str] = {}  # what it has: digest by canonical reference
         self.layers: set[str] = set()
+        self.used: set[str] = set()  # canonical references of images that a container uses
         self.pulls: list[str] = []
         self.logins: list[dict[str, str]] = []  # of every request that may carry one
         self.refuse: tuple[int, str] | None = None  # status and message instead of a pull
@@ -48,6 +50,8 @@ class EngineDouble:
             router.add_get(f"{prefix}/_ping", self._ping)
         router.add_get("/v1.41/version", self._version)
         router.add_get("/v1.41/info", self._info)
+        router.add_get("/v1.41/system/df", self._usage)
+        router.add_delete("/v1.41/images/{name:.+}", self._delete)
         router.add_post("/v1.41/images/create", self._create)
         router.add_get("/v1.41/images/{name:.+}/json", self._inspect)
         router.add_get("/v1.41/distribution/{name:.+}/json", self._ask_registry)
@@ -77,6 +81,28 @@ class EngineDouble:
         return web.json_response(
             {"Images": len(self.images), "DockerRootDir": "/var/lib/docker", "RegistryConfig": mirrors}
         )
+
+    async def _usage(self, request: web.Request) -> web.Response:
+        listed = [
+            {
+                "Id": digest,
+                "RepoTags": [Reference.parse(name).familiar],
+                "RepoDigests": None,
+                "Size": 1000,
+                "SharedSize": 100,
+                "Containers": int(name in self.used),
+            }
+            for name, digest in self.images.items()
+        ]
+        return web.json_response({"LayersSize": 1000 * len(listed), "Images": listed})
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        name = _canonical(request.match_info["name"])
+        if name not in self.images:
+            return _refusal(404, f"No such image: {request.match_info['name']}")
+        if name in self.used:
+            return _refusal(409, f"conflict: unable to remove repository reference {name!r}")
+        return web.json_response([{"Untagged": name}, {"Deleted": self.images.pop(name)}])
 
     async def _inspect(self, request: web.Request) -> web.Response:
         name = _canonical(request.match_info["name"])

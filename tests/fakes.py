@@ -416,6 +416,8 @@ class FakeMirror(FakeRegistry):
 
     async def _manifest(self, request: web.Request) -> web.StreamResponse:
         repository, reference = request.match_info["repository"], request.match_info["reference"]
+        if request.method == "DELETE":
+            return self._refuse(405, "UNSUPPORTED")
         if reference.startswith("sha256:") and (repository, reference) in self.manifests:
             return await super()._manifest(request)
         status, body, media_type = await self._fetch(repository, f"manifests/{reference}")

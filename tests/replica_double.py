@@ -23,6 +23,7 @@ class FakeReplica(FakeRegistry):
         super().__init__()
         self.forgets = forgets
         self.swallows: list[int | None] = []  # bytes of the next PATCHes that arrive before they fail
+        self.deletes = True  # whether manifests may be deleted
         self.sparse = False  # whether an index may lack some of its manifests
         self.links: set[tuple[str, str]] = set()  # (repository, digest) that a blob may be asked by
         self.uploads: dict[str, bytearray] = {}
@@ -85,6 +86,8 @@ class FakeReplica(FakeRegistry):
         return await super()._blob(request)
 
     async def _manifest(self, request: web.Request) -> web.StreamResponse:
+        if request.method == "DELETE":
+            return self._delete(request.match_info["repository"], request.match_info["reference"])
         if request.method != "PUT":
             return await super()._manifest(request)
         repository, reference = request.match_info["repository"], request.match_info["reference"]
@@ -97,6 +100,22 @@ class FakeReplica(FakeRegistry):
         subject = document.get("subject", {}).get("digest") if self.lists else None
         headers = {"Docker-Content-Digest": digest} | ({"OCI-Subject": subject} if subject else {})
         return web.Response(status=201, headers=headers)
+
+    def _delete(self, repository: str, digest: str) -> web.Response:
+        """As Distribution does: by digest alone, and every tag that names it goes, too."""
+        if not self.deletes:
+            return self._refuse(405, "UNSUPPORTED")
+        if ":" not in digest:
+            return self._refuse(400, "DIGEST_INVALID")
+        if (repository, digest) not in self.manifests:
+            return self._refuse(404, "MANIFEST_UNKNOWN")
+        body = self.manifests[repository, digest][0]
+        named = [
+            key for key, (content, _) in self.manifests.items() if key[0] == repository and content == body
+        ]
+        for key in named:
+            del self.manifests[key]
+        return web.Response(status=202)
 
     def _complete(self, repository: str, document: dict[str, Any]) -> bool:
         blobs = [*document.get("layers", []), *([document["config"]] if "config" in document else [])]

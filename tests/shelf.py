@@ -70,6 +70,9 @@ class Shelf:
             raise NotFound(f"{self.registry}/{repository}:{reference}: manifest unknown", status=404)
         return self.images[repository, reference]
 
+    async def head_manifest(self, repository: str, reference: str) -> Descriptor:
+        return (await self.resolve(repository, reference)).root.descriptor
+
     async def blob(self, repository: str, blob: Descriptor) -> AsyncGenerator[bytes, None]:
         self.fetched.append(blob.digest)
         if self.faults[blob.digest]:

@@ -18,6 +18,7 @@ from prewarm.cli.ingest import ingest, pulls
 from prewarm.cli.run import plan, run
 from prewarm.cli.scorecard import scorecard
 from prewarm.cli.serve import serve
+from prewarm.cli.upkeep import prune, refresh
 
 
 class _Verbs(click.Group):
@@ -60,5 +61,7 @@ def cli(context: click.Context, /, **given: object) -> None:
     context.default_map = dict.fromkeys(cli.commands, said)
 
 
-for verb in (ingest, pulls, forecast, rank, scorecard, plan, run, caches, formats, models, serve, demo):
+_READ = (ingest, pulls, forecast, rank, scorecard)
+_WARM = (plan, run, refresh, prune)
+for verb in (*_READ, *_WARM, caches, formats, models, serve, demo):
     cli.add_command(verb)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -151,6 +151,20 @@ class Size(click.ParamType[int]):
             self.fail(str(wrong), param, ctx)
 
 
+class Duration(click.ParamType[timedelta]):
+    """A length of time, with or without a unit."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        from prewarm.quantities import parse_duration
+
+        try:
+            return parse_duration(value)
+        except ValueError as wrong:
+            self.fail(str(wrong), param, ctx)
+
+
 def aware(moment: datetime | None, zone: str | None) -> datetime | None:
     """`moment` in UTC; one without a zone is read on the clock of `zone` (UTC when None)."""
     if moment is None:
@@ -166,7 +180,7 @@ def aware(moment: datetime | None, zone: str | None) -> datetime | None:
         raise click.UsageError(f"{moment} is at the end of time; example: 2026-11-30T08:00Z") from None
 
 
-TIME, DAY, SIZE = Time(), Day(), Size()
+TIME, DAY, SIZE, DURATION = Time(), Day(), Size(), Duration()
 
 
 def percents(text: str) -> tuple[int, ...]:

@@ -71,7 +71,7 @@ def plan(
 @click.command()
 @click.option("--cache", metavar="NAME", help="Plan for this cache from now, and execute the plan.")
 @click.option("--plan", "plan_name", metavar="FILE|ID", help="Execute exactly this plan.")
-@click.option("--schedule", metavar="NAME", help="Plan and execute what this schedule says.")
+@click.option("--schedule", metavar="NAME", help="Do what this schedule says: run, refresh or prune.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @wanted
 @options.common
@@ -87,6 +87,11 @@ def run(
     """Warm a cache: execute a plan. Exit 3 when some images failed; each outcome says why."""
     if sum(given is not None for given in (cache, plan_name, schedule)) != 1:
         raise click.UsageError("say what to run with one of --cache NAME, --plan FILE|ID, --schedule NAME")
+    if schedule is not None and (section := settings.schedule(schedule)).verb != "run":
+        from prewarm.cli import upkeep
+
+        keep = upkeep.refresh_caches if section.verb == "refresh" else upkeep.prune_caches
+        return keep(settings, [section.cache], as_json, apply=not dry_run, over=section.over)
     work = _work(settings, cache, plan_name, schedule, asked)
     if dry_run:
         return _show_dry(settings, work, as_json)
@@ -135,7 +140,8 @@ def _request(settings: Settings, cache: str, **asked: Any) -> Request:
     return Request(at, asked["hours"], budget, asked["objective"], asked["model"])
 
 
-def _demand(settings: Settings) -> Demand:
+def demand_of(settings: Settings) -> Demand:
+    """How these settings read demand from the lake."""
     from prewarm.pipeline.plan import Demand
 
     return Demand(settings.declared_sites(), settings.default_site(), settings.counting())
@@ -152,7 +158,7 @@ def _plan(settings: Settings, cache: str, request: Request) -> Planned:
             settings.endpoints(),
             request,
             now=datetime.now(UTC),
-            demand=_demand(settings),
+            demand=demand_of(settings),
         )
     )
 
@@ -168,7 +174,7 @@ def _run(settings: Settings, work: _Work) -> RunResult:
             settings.cache_spec(work.cache),
             settings.endpoints(),
             work.what,
-            demand=_demand(settings) if isinstance(work.what, Request) else None,
+            demand=demand_of(settings) if isinstance(work.what, Request) else None,
             conduct=conduct,
         )
 

@@ -104,6 +104,28 @@ def demand_pulls(
     return kept, dict(aside.iter_rows())
 
 
+def last_uses(
+    pulls: pl.DataFrame,
+    outcomes: pl.DataFrame | None = None,
+    ignore: Sequence[str] = (),
+    gap: timedelta = SESSION_GAP,
+) -> pl.DataFrame:
+    """When somebody last wanted each image: `image, last_used`.
+
+    Wanting is more than demand: checks count, which a node that has the image sends, and so do uses.
+    Tools, crawls and our own warming do not.
+    """
+    asked, _ = demand_pulls(pulls, outcomes, (*KINDS, "check"), ignore, gap)
+    used = pulls.filter(pl.col("kind") == "local").select(image_column(), "timestamp")
+    return (
+        pl.concat([asked.select("image", "timestamp"), used])
+        .drop_nulls("image")
+        .group_by("image")
+        .agg(pl.col("timestamp").max().alias("last_used"))
+        .sort("image")
+    )
+
+
 def _without_crawls(judged: pl.DataFrame) -> pl.DataFrame:
     """`judged` with a reason for what is left of crawls."""
     left = judged.filter(pl.col("_reason").is_null())

@@ -18,6 +18,7 @@ from prewarm.references import Reference, rewrite
 from prewarm.warming.caches import Cache, Driver, Finding, Surroundings
 from prewarm.warming.pacing import Pace
 from prewarm.warming.planning import Rules
+from prewarm.warming.upkeep import Patience
 
 if TYPE_CHECKING:
     from prewarm.lake import Lake
@@ -44,6 +45,7 @@ class CacheSpec:
     max_bytes: int | None = None  # most bytes that one plan may add, when the plan says nothing
     bandwidth: int | None = None  # bytes per second that warming may use
     platforms: tuple[Platform, ...] = ()  # (): those that the site's clients have shown
+    patience: Patience = field(default_factory=Patience)  # with what nobody uses
 
 
 def barred(spec: CacheSpec, listed: Iterable[str], reference: Reference) -> str | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WEEKS = 8  # of pulls that are read; the models look back five and calibrate on the last days
 
 _NAME = ("registry", "repository", "tag", "digest")
-_COLUMNS = ["timestamp", "until", "site", "client", "user", "agent", "kind", "bytes", "status", *_NAME]
+COLUMNS = ["timestamp", "until", "site", "client", "user", "agent", "kind", "bytes", "status", *_NAME]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def history_until(
     """The demand of `site` over the weeks before the cutoff `end`, as it was known at `at`."""
     start = max(site.floor(extent.first), end - timedelta(weeks=WEEKS))
     pulls = lake.read(
-        "pulls", *_between(site.name, start, end if at is None else min(end, at)), columns=_COLUMNS
+        "pulls", *_between(site.name, start, end if at is None else min(end, at)), columns=COLUMNS
     )
     outcomes = lake.read(
         "outcomes", pl.col("finished_at") >= start - counting.session_gap, pl.col("started_at") < end

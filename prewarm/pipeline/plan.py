@@ -423,6 +423,11 @@ def _clock(spec: CacheSpec, demand: Demand) -> Site:
 def _keep(lake: Lake, plan: Plan, images: Iterable[Image], now: datetime) -> None:
     """Plan and catalogue into the lake."""
     record_images(lake, images, now)
+    keep_plan(lake, plan)
+
+
+def keep_plan(lake: Lake, plan: Plan) -> None:
+    """The plan into the lake, where `find` finds it."""
     row = {
         "id": plan.id,
         "created_at": plan.created_at,

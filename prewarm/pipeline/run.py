@@ -69,8 +69,8 @@ class RunResult:
             "plan": self.plan.id,
             "cache": self.plan.cache,
             "state": self.state,
-            "started_at": _stamp(self.run.started_at),
-            "finished_at": _stamp(self.run.finished_at),
+            "started_at": stamp(self.run.started_at),
+            "finished_at": stamp(self.run.finished_at),
             "outcomes": [_outcome_document(outcome) for outcome in self.outcomes],
             "totals": dict(self.totals),
             "warnings": list(self.warnings),
@@ -188,9 +188,10 @@ async def _execute(cache: Cache, planned: Planned, conduct: Conduct, journal: Jo
 
 
 def _outcome_document(outcome: Outcome) -> dict[str, Any]:
-    times = {"started_at": _stamp(outcome.started_at), "finished_at": _stamp(outcome.finished_at)}
+    times = {"started_at": stamp(outcome.started_at), "finished_at": stamp(outcome.finished_at)}
     return {**outcome_row(outcome), "note": outcome.note, **times}
 
 
-def _stamp(moment: datetime | None) -> str | None:
+def stamp(moment: datetime | None) -> str | None:
+    """A time as JSON has it: ISO-8601 in UTC."""
     return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

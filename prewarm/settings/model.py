@@ -118,6 +118,7 @@ class Settings(BaseSettings):
         """How the cache of that name is opened and what it may be given."""
         from prewarm.pipeline.caches import CacheSpec
         from prewarm.warming.planning import Rules
+        from prewarm.warming.upkeep import Patience
 
         section = self.cache(name)
         return CacheSpec(
@@ -131,6 +132,7 @@ class Settings(BaseSettings):
             Rules(section.always, section.never, section.allow, section.min_clients),
             section.max_bytes,
             section.bandwidth,
+            patience=Patience(section.unused),
         )
 
     def when(self, name: str) -> tuple[When, Site]:
@@ -141,7 +143,7 @@ class Settings(BaseSettings):
         section = self.schedule(name)
         if section.verb != "run" or section.covers is None:
             raise SettingsError(
-                f"schedules.{name}: only a schedule with covers (07:30-11:00) can be run so far"
+                f'schedules.{name}: it says not which hours it serves; covers = "07:30-11:00"'
             )
         budget = Budget(section.top, section.max_bytes)
         when = When(

@@ -121,6 +121,11 @@ class CacheSection(BaseModel):
     never: Strings = Field((), description="globs that no plan may contain")
     allow: Strings = Field((), description="globs that a plan may contain; none: anything")
     min_clients: int = Field(1, ge=1, description="distinct clients before an image may be warmed")
+    unused: Duration = Field(
+        timedelta(days=30),
+        ge=timedelta(days=1),
+        description="without a use before `prune` may evict an image",
+    )
 
     @property
     def own(self) -> dict[str, Any]:
@@ -143,10 +148,11 @@ class ScheduleSection(_Section):
     holdout: float = Field(
         0.0, ge=0, lt=1, description="random share of a plan to withhold, to measure gains"
     )
-    cron: str | None = Field(None, description="for maintenance (not available yet)")
-    verb: Literal["run", "refresh", "prune"] = Field(
-        "run", description="refresh and prune are not available yet"
+    cron: Annotated[str, Field(pattern=r"^\S+( +\S+){4}$")] | None = Field(
+        None, description="when `refresh` and `prune` are due, for whoever starts them: */15 * * * *"
     )
+    verb: Literal["run", "refresh", "prune"] = Field("run", description="run, refresh or prune")
+    over: Duration = Field(timedelta(0), description="time that `refresh` spreads its questions over")
 
 
 class DemandSection(_Section):

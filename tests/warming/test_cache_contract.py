@@ -103,7 +103,7 @@ async def mirror(folder: Path) -> AsyncIterator[World]:
         over_http(hub, SkippedTime(front.settle).timing()) as surrounding,
         driver.open(driver.config.model_validate({"url": front.url}), surrounding) as cache,
     ):
-        yield around(hub, cache)
+        yield replace(around(hub, cache), forgets=False)
 
 
 @asynccontextmanager

@@ -7,11 +7,11 @@ cancelled warm leaves nothing half-visible; `check` says what is wrong in words.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from prewarm.references import rewrite
 
@@ -66,6 +66,37 @@ class Cache(Protocol):
         ...
 
 
+@runtime_checkable
+class Watching(Protocol):
+    """A cache that can tell a moved tag without costing its upstream a pull."""
+
+    async def current(self, reference: Reference) -> str:
+        """The digest that `reference` has upstream now. Raises RegistryError (NotFound ...)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """What was removed from a cache, or would be."""
+
+    evicted: tuple[str, ...]  # canonical references, as they were asked for
+    bytes: int  # that nothing else in the cache needs
+    kept: Mapping[str, str] = field(default_factory=dict)  # what the cache does not let go, and why
+    note: str | None = None  # what is left to do until the bytes are free, in words
+
+
+@runtime_checkable
+class Evicting(Protocol):
+    """A cache that can be told to forget images."""
+
+    async def evict(self, images: Sequence[Reference], *, apply: bool) -> Eviction:
+        """Remove the images, and what only they needed; without `apply`, tell what would go.
+
+        An image that is not there is in neither list. Raises CacheError when nothing can be removed at all.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a driver gets besides its own settings."""
@@ -86,6 +117,11 @@ class Surroundings:
         name = rewrite(reference.name, self.rewrite)
         path = reference.repository if name == reference.name else name
         return self.registries.of(self.upstream or reference.registry), path
+
+    async def current(self, reference: Reference) -> str:
+        """The digest that `reference` has at its origin now, by HEAD: it costs no pull of a quota."""
+        registry, path = self.origin(reference)
+        return (await registry.head_manifest(path, reference.target)).digest
 
 
 @dataclass(frozen=True, slots=True)

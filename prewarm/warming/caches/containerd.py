@@ -120,6 +120,10 @@ class Nodes:
         count = f"{len(self._nodes)} nodes have" if len(self._nodes) > 1 else "containerd has"
         return Transfer(moved, f"{count} it under its name, complete and unpacked")
 
+    async def current(self, reference: Reference) -> str:
+        """The digest that `reference` has at its registry now."""
+        return await self._surroundings.current(reference)
+
     async def check(self) -> list[Finding]:
         """Of each node: does containerd answer, can its snapshotter be used, what does it hold?"""
         answers = await asyncio.gather(*(self._check(node) for node in self._nodes))

@@ -11,7 +11,7 @@ import asyncio
 import functools
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
@@ -32,7 +32,7 @@ from prewarm.errors import (
     Unavailable,
 )
 from prewarm.references import Reference
-from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer
+from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer
 from prewarm.warming.contacts import without_login
 from prewarm.warming.images import Descriptor, Image, Manifest, Platform, parse_platform
 
@@ -130,6 +130,17 @@ class Engine:
             f"not {image.digest}: the tag moved meanwhile, or the engine's mirror serves an old one"
         )
 
+    async def current(self, reference: Reference) -> str:
+        """The digest that `reference` has now: its registry's word, else the engine's."""
+        try:
+            return await self._surroundings.current(reference)
+        except ForbiddenHost:
+            return (await self._ask_engine(reference)).digest
+
+    async def evict(self, images: Sequence[Reference], *, apply: bool) -> Eviction:
+        """Remove images that no container uses; the engine itself refuses the others."""
+        return await self._call(self._evict, images, apply)
+
     async def check(self) -> list[Finding]:
         """Whether the engine answers, which one it is, and where it fetches docker.io from."""
         try:
@@ -208,6 +219,36 @@ class Engine:
                 return set()
         names = [_parsed(name) for name in inspected.get("RepoDigests") or ()]
         return {name.digest for name in names if name and name.digest and name.name == reference.name}
+
+    def _evict(self, images: Sequence[Reference], apply: bool) -> Eviction:
+        client = self._connected()
+        with self._in_words():
+            before = client.df()
+            present = {str(name): each for each in before["Images"] or () for name in _names(each)}
+            going = {str(image): present[str(image)] for image in images if str(image) in present}
+            used = {name for name, each in going.items() if each.get("Containers", 0) > 0}
+            kept = dict.fromkeys(sorted(used), "a container uses it")
+            if not apply:
+                alone = {each["Id"]: _unique(each) for name, each in going.items() if name not in kept}
+                return Eviction(tuple(n for n in going if n not in kept), sum(alone.values()), kept)
+            evicted = [name for name in going if name not in kept and self._removed(client, name, kept)]
+            freed = int(before.get("LayersSize") or 0) - int(client.df().get("LayersSize") or 0)
+        return Eviction(tuple(evicted), max(freed, 0), kept)
+
+    def _removed(self, client: APIClient, name: str, kept: dict[str, str]) -> bool:
+        """Whether the image is gone; why it is not goes to `kept`."""
+        from docker.errors import APIError, ImageNotFound
+
+        try:
+            client.remove_image(_engine_name(Reference.parse(name)))
+        except ImageNotFound:
+            return False
+        except APIError as refused:
+            if refused.status_code != 409:
+                raise
+            kept[name] = " ".join(str(refused.explanation).split())
+            return False
+        return True
 
     def _distribution(self, reference: Reference, login: Login | None) -> Descriptor:
         """What the engine's registry says of the name; an engine that cannot ask leaves it unknown."""
@@ -358,6 +399,18 @@ def _parsed(text: str) -> Reference | None:
         return Reference.parse(text)
     except InvalidReference:  # <none>@sha256:… of an image without a name
         return None
+
+
+def _names(summary: dict[str, Any]) -> Iterator[Reference]:
+    """The names of an image in the engine's list: tags, and digests."""
+    for text in (*(summary.get("RepoTags") or ()), *(summary.get("RepoDigests") or ())):
+        if name := _parsed(text):
+            yield name
+
+
+def _unique(summary: dict[str, Any]) -> int:
+    """Bytes that no other image of the engine shares, as far as it tells."""
+    return int(summary.get("Size") or 0) - max(int(summary.get("SharedSize") or 0), 0)
 
 
 def _short(digest: str) -> str:

@@ -1,7 +1,8 @@
-"""Keys that several drivers take."""
+"""What several drivers share: keys, and answers of registries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from prewarm.quantities import parse_duration
+from prewarm.warming.caches import Eviction
 from prewarm.warming.contacts import Endpoint, base_url, without_login
+from prewarm.warming.deletions import Removal
 
 
 def _seconds(value: object) -> float:
@@ -35,3 +38,12 @@ class RegistryKeys(BaseModel):
         """The registry of the cache called `cache`; its name in references is the host of its url."""
         found = Endpoint(cache, self.url, self.max_concurrency, self.ca_file, self.timeout, actions=actions)
         return replace(found, registry=base_url(found).authority)
+
+
+def eviction(removals: Iterable[Removal]) -> Eviction:
+    """What was removed from a registry's repositories, together."""
+    found = tuple(removals)
+    removed = tuple(name for each in found for name in each.removed)
+    kept = {name: why for each in found for name, why in each.kept.items()}
+    note = "the registry's garbage collection frees the bytes" if removed else None
+    return Eviction(removed, sum(each.bytes for each in found), kept, note)

@@ -23,7 +23,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,10 +31,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prewarm.errors import CacheError
+from prewarm.errors import CacheBusy, CacheError, UnsupportedImage
 from prewarm.references import Reference
-from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer
-from prewarm.warming.images import OCI_INDEX, Descriptor, Image, Manifest
+from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer
+from prewarm.warming.images import OCI_INDEX, Descriptor, Image, Manifest, parse_manifest
 from prewarm.warming.planning import in_units
 from prewarm.warming.tasks import together
 
@@ -84,6 +84,17 @@ class Layout:
         with _in_words(self.root):
             await _uninterrupted(self._publish, image, incoming.folder)
         return Transfer(sum(moved), "every blob is stored under the digest it was verified to have")
+
+    async def current(self, reference: Reference) -> str:
+        """The digest that `reference` has at its registry now."""
+        return await self._surroundings.current(reference)
+
+    async def evict(self, images: Sequence[Reference], *, apply: bool) -> Eviction:
+        """Drop the names from the index, then every blob that no name leads to any more."""
+        if not self._names():
+            return Eviction((), 0)
+        with _in_words(self.root):
+            return await asyncio.to_thread(self._evict, {str(image) for image in images}, apply)
 
     async def check(self) -> list[Finding]:
         """Whether the folder can be written, what it holds and how much room is left."""
@@ -178,6 +189,52 @@ class Layout:
             _write(self.root / "index.json", json.dumps(index, indent=1).encode(), incoming)
             _sync_folder(self.root)
 
+    def _evict(self, names: set[str], apply: bool) -> Eviction:
+        """Only what these images brought is looked at: blobs that nobody names may be on their way in."""
+        with _locked(self.root):
+            index = _read_index(self.root)
+            going = [entry for entry in index["manifests"] if _name(entry) in names]
+            staying = [entry for entry in index["manifests"] if _name(entry) not in names]
+            kept = self._reachable(staying)
+            freed = {path: size for path, size in self._reachable(going).items() if path not in kept}
+            if apply and going:
+                self._refuse_while_warming()
+                _replace_index(self.root, index | {"manifests": staying})
+                for path in freed:
+                    path.unlink(missing_ok=True)
+        return Eviction(tuple(sorted(_name(entry) for entry in going)), sum(freed.values()))
+
+    def _reachable(self, entries: Iterable[dict[str, Any]]) -> dict[Path, int]:
+        """The files that these entries of the index lead to, with their sizes; only those that are there."""
+        found: dict[Path, int] = {}
+        left = [(str(entry["digest"]), True) for entry in entries]
+        while left:
+            digest, is_manifest = left.pop()
+            path = self._path(digest)
+            if path in found or not path.is_file():  # an index keeps the platforms that were not chosen
+                continue
+            found[path] = path.stat().st_size
+            if is_manifest:
+                manifest = _parsed(path)
+                left += [(each.digest, True) for each in manifest.manifests]
+                left += [(each.digest, False) for each in manifest.blobs]
+        return found
+
+    def _refuse_while_warming(self) -> None:
+        """A process that warms may count on blobs that no name leads to yet."""
+        own = self._incoming and self._incoming.folder
+        for folder in _state(self.root).glob("incoming-*"):
+            if folder != own and not _is_dead(folder):
+                raise CacheBusy(f"{self.root} is being warmed by another process; try again when it is done")
+
+
+def _parsed(path: Path) -> Manifest:
+    """A manifest of the folder; CacheError when what it names cannot be told."""
+    try:
+        return parse_manifest(path.read_bytes())
+    except UnsupportedImage as unknown:
+        raise CacheError(f"{path} cannot be read ({unknown}), so nothing is removed") from unknown
+
 
 class _Incoming:
     """A folder for files on their way in, held by a lock that dies with its process.
@@ -200,12 +257,18 @@ class _Incoming:
 
 
 def _remove_if_dead(folder: Path) -> None:
+    if _is_dead(folder):
+        shutil.rmtree(folder)
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether no living process holds it. Nobody takes one up again, so that it stays so."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder)
+        return True
     except BlockingIOError:
-        return  # its process lives
+        return False
     finally:
         os.close(descriptor)
 
@@ -269,6 +332,11 @@ def _manifests(image: Image) -> list[Manifest]:
 
 def _contents(image: Image) -> list[Descriptor]:
     return [*(manifest.descriptor for manifest in _manifests(image)), *image.blobs]
+
+
+def _replace_index(root: Path, index: dict[str, Any]) -> None:
+    _write(root / "index.json", json.dumps(index, indent=1).encode(), _state(root))
+    _sync_folder(root)
 
 
 def _write(target: Path, content: bytes, folder: Path) -> None:

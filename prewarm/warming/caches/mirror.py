@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,9 +35,9 @@ from pydantic import Field
 
 from prewarm.errors import CacheError, NotFound, PrewarmError, TagMoved
 from prewarm.references import Reference, rewrite
-from prewarm.warming import listings
-from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer, notes
-from prewarm.warming.caches.keys import RegistryKeys, Seconds
+from prewarm.warming import deletions, listings
+from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer, notes
+from prewarm.warming.caches.keys import RegistryKeys, Seconds, eviction
 from prewarm.warming.images import Descriptor, Image
 from prewarm.warming.registry import Registry
 from prewarm.warming.tasks import together
@@ -152,6 +152,20 @@ class Mirror:
         moved = await together(self._fill(path, blob) for blob in image.blobs)
         self._asked.forget(path, image.blobs)
         return Transfer(sum(moved), f"{len(image.blobs)} blobs answered 206 to a range, as stored ones do")
+
+    async def current(self, reference: Reference) -> str:
+        """The digest that `reference` has now: a mirror passes the HEAD of a tag on to its upstream."""
+        return (await self._registry.head_manifest(self._path(reference), reference.target)).digest
+
+    async def evict(self, images: Sequence[Reference], *, apply: bool) -> Eviction:
+        """Delete what the mirror lets us; a pull-through cache as Distribution's refuses (CacheError)."""
+        registry = self._surroundings.registries.at(
+            self._config.endpoint(self._surroundings.name, "pull,delete")
+        )
+        placed = [(image, self._path(image)) for image in images]
+        for path in dict.fromkeys(path for _, path in placed):
+            await deletions.check_allowed(registry, path)
+        return eviction(await deletions.remove(registry, placed, apply=apply))
 
     async def check(self) -> list[Finding]:
         """Whether the mirror answers, lets us in, and is a pull-through cache at all."""

@@ -6,14 +6,14 @@ exact bytes, so that every digest is the source's. The order makes half a copy i
 below an index, signatures and what else is attached, and the tag last.
 
 The registry has proven to hold an image when its tag names the digest and it answers for every manifest and
-blob. Nothing is ever deleted.
+blob. Nothing is deleted but by `prewarm prune --apply`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from itertools import islice
@@ -25,8 +25,9 @@ from pydantic import BeforeValidator, Field
 from prewarm.errors import CacheError, NotFound, PrewarmError, RegistryError, Unavailable
 from prewarm.quantities import parse_bytes
 from prewarm.references import Reference, rewrite
-from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer, notes
-from prewarm.warming.caches.keys import RegistryKeys
+from prewarm.warming import deletions
+from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer, notes
+from prewarm.warming.caches.keys import RegistryKeys, eviction
 from prewarm.warming.images import WHOLE, Descriptor, Image, Manifest
 from prewarm.warming.referrers import Companion, Referrers, index_of, tag_of
 from prewarm.warming.registry import Registry
@@ -136,6 +137,20 @@ class Replica:
                 f"{host}/{path} took the manifest, but {image.reference.target} does not name it"
             )
         return Transfer(sum(moved), f"{path} names {image.digest[:19]}…, and has its {len(blobs)} blobs")
+
+    async def current(self, reference: Reference) -> str:
+        """The digest that `reference` has at its source now."""
+        source, named = self._source(reference)
+        return (await source.head_manifest(named.repository, named.target)).digest
+
+    async def evict(self, images: Sequence[Reference], *, apply: bool) -> Eviction:
+        """Delete images that no other tag needs; the registry's garbage collection frees their blobs."""
+        registry = self._surroundings.registries.at(
+            self._config.endpoint(self._surroundings.name, "pull,delete")
+        )
+        placed = [(image, self._path(image)) for image in images]
+        self._proven.clear()
+        return eviction(await deletions.remove(registry, placed, apply=apply))
 
     async def check(self) -> list[Finding]:
         """Whether the registry answers, lets us in and takes pushes where images will go."""
