@@ -19,6 +19,7 @@
   x UnsupportedImage      a manifest that prewarm understands but refuses (schema 1, nested loops)
   x CacheError            a cache that did not do what it was asked
     + CacheBusy           another run holds it
+    + Paused              somebody has set the kill switch
     + TagMoved            a tag points elsewhere than when it was asked about
 
 Messages are one line that teaches: what was wrong, what was expected, an example.
@@ -139,6 +140,10 @@ class CacheError(PrewarmError):
 
 class CacheBusy(CacheError):
     """Another run holds this cache."""
+
+
+class Paused(CacheError):
+    """Somebody has set the kill switch: nothing warms until it is resumed."""
 
 
 class TagMoved(CacheError):

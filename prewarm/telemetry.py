@@ -53,9 +53,16 @@ class TextLines(logging.Formatter):
     """`2026-11-24T08:00:00Z info message key=value`"""
 
     def format(self, record: logging.LogRecord) -> str:
-        extra = "".join(f" {key}={value}" for key, value in _extra(record).items())
+        extra = "".join(f" {key}={_shown(value)}" for key, value in _extra(record).items())
         line = f"{_stamp(record)} {record.levelname.lower()} {record.getMessage()}{extra}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _shown(value: object) -> str:
+    """A value on one line: what could be taken for the next field, or the next line, is quoted."""
+    text = str(value)
+    plain = text.isprintable() and not set(text) & set(' "=')
+    return text if plain else json.dumps(text, ensure_ascii=True)
 
 
 def _stamp(record: logging.LogRecord) -> str:

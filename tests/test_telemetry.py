@@ -67,3 +67,13 @@ def test_exceptions_are_kept_whole() -> None:
     except ValueError:
         logger.exception("failed")
     assert "ValueError: odd" in json.loads(out.getvalue())["exception"]
+
+
+def test_what_others_wrote_stays_on_its_line() -> None:
+    """A value with spaces or newlines is quoted, so that it cannot pass for a field or a line."""
+    out = io.StringIO()
+    telemetry.set_up(stream=out).info(
+        "paused", extra={"why": "full\n2026-01-01T00:00:00Z info resumed who=x"}
+    )
+    assert out.getvalue().count("\n") == 1
+    assert out.getvalue().endswith('paused why="full\\n2026-01-01T00:00:00Z info resumed who=x"\n')

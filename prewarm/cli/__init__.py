@@ -15,6 +15,7 @@ from prewarm.cli.caches import caches, formats, models
 from prewarm.cli.demo import demo
 from prewarm.cli.forecast import forecast, rank
 from prewarm.cli.ingest import ingest, pulls
+from prewarm.cli.pause import pause, resume
 from prewarm.cli.run import plan, run
 from prewarm.cli.scorecard import scorecard
 from prewarm.cli.serve import serve
@@ -62,6 +63,6 @@ def cli(context: click.Context, /, **given: object) -> None:
 
 
 _READ = (ingest, pulls, forecast, rank, scorecard)
-_WARM = (plan, run, refresh, prune)
+_WARM = (plan, run, refresh, prune, pause, resume)
 for verb in (*_READ, *_WARM, caches, formats, models, serve, demo):
     cli.add_command(verb)

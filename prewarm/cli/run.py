@@ -13,7 +13,7 @@ import click
 from prewarm.cli import options, output
 
 if TYPE_CHECKING:
-    from prewarm.pipeline.plan import Demand, Planned, Request
+    from prewarm.pipeline.plan import Planned, Request
     from prewarm.pipeline.run import Conduct, RunResult
     from prewarm.settings import Settings
     from prewarm.warming.executor import Event
@@ -140,13 +140,6 @@ def _request(settings: Settings, cache: str, **asked: Any) -> Request:
     return Request(at, asked["hours"], budget, asked["objective"], asked["model"])
 
 
-def demand_of(settings: Settings) -> Demand:
-    """How these settings read demand from the lake."""
-    from prewarm.pipeline.plan import Demand
-
-    return Demand(settings.declared_sites(), settings.default_site(), settings.counting())
-
-
 def _plan(settings: Settings, cache: str, request: Request) -> Planned:
     from prewarm.lake import Lake
     from prewarm.pipeline.plan import plan as decide
@@ -158,7 +151,7 @@ def _plan(settings: Settings, cache: str, request: Request) -> Planned:
             settings.endpoints(),
             request,
             now=datetime.now(UTC),
-            demand=demand_of(settings),
+            demand=settings.demand_of_sites(),
         )
     )
 
@@ -174,7 +167,7 @@ def _run(settings: Settings, work: _Work) -> RunResult:
             settings.cache_spec(work.cache),
             settings.endpoints(),
             work.what,
-            demand=demand_of(settings) if isinstance(work.what, Request) else None,
+            demand=settings.demand_of_sites() if isinstance(work.what, Request) else None,
             conduct=conduct,
         )
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from prewarm.cli import options, output
-from prewarm.cli.run import demand_of
 from prewarm.errors import PrewarmError
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def refresh_caches(
 
     def one(spec: CacheSpec) -> Refreshed:
         given = (_lake(settings), spec, settings.endpoints())
-        return asyncio.run(work(*given, demand=demand_of(settings), over=over, apply=apply))
+        return asyncio.run(work(*given, demand=settings.demand_of_sites(), over=over, apply=apply))
 
     done, refused = _each(settings, names, one)
     document = {"applied": apply} | _together((each.document() for each in done), refused)
@@ -79,7 +78,7 @@ def prune_caches(
         if unused is not None:
             spec = replace(spec, patience=replace(spec.patience, unused=unused))
         given = (_lake(settings), spec, settings.endpoints())
-        return asyncio.run(work(*given, demand=demand_of(settings), apply=apply))
+        return asyncio.run(work(*given, demand=settings.demand_of_sites(), apply=apply))
 
     done, refused = _each(settings, names, one)
     document = {"applied": apply} | _together((each.document() for each in done), refused)

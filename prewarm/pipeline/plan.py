@@ -204,6 +204,11 @@ def find(lake: Lake, name: str) -> Plan:
                 return from_text(file.read(MAX_DOCUMENT + 1))
     except OSError as refused:
         raise SettingsError(f"{name} cannot be read: {refused.strerror}") from None
+    return kept_plan(lake, name)
+
+
+def kept_plan(lake: Lake, name: str) -> Plan:
+    """The plan that the lake keeps under this id; UnknownName names the last ones."""
     kept = lake.read("plans", pl.col("id") == name, columns=["document"])
     if kept.is_empty():
         recent = lake.read("plans", columns=["id", "created_at"]).sort("created_at").tail(5)

@@ -7,7 +7,7 @@ import secrets
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from prewarm.pipeline.plan import (
     platforms_of,
     platforms_seen,
 )
+from prewarm.pipeline.switch import refuse_when_paused, stopping_when_paused
 from prewarm.pipeline.trail import Trail, trail_path
 from prewarm.warming.executor import Event, Outcome, Run, execute, lock
 from prewarm.warming.planning import Plan, warnings_of
@@ -81,6 +82,7 @@ class RunResult:
 class Conduct:
     """How a run goes about it."""
 
+    id: str | None = None  # of the run; None makes one
     concurrency: int = 3  # images at once
     clock: Callable[[], datetime] = utc_now
     stop: asyncio.Event | None = None  # set: end now, with what is done
@@ -99,12 +101,16 @@ async def run(
 ) -> RunResult:
     """Execute a plan, or make one and execute it; outcomes are kept in the lake, once.
 
-    The run ends at the plan's `ready_by`, if it has one. Raises CacheBusy when another run holds the cache,
-    SettingsError for a plan of another cache, and as `plan` does.
+    The run ends at the plan's `ready_by`, if it has one, and when somebody sets the kill switch. Raises
+    CacheBusy when another run holds the cache, Paused while the switch is set, SettingsError for a plan of
+    another cache, and as `plan` does.
     """
     conduct = conduct or Conduct()
+    stop = conduct.stop or asyncio.Event()
+    conduct = replace(conduct, stop=stop)
     if isinstance(work, Plan) and work.cache != spec.name:
         raise SettingsError(f"plan {work.id} is for cache {work.cache!r}, not for {spec.name!r}")
+    refuse_when_paused(lake)
     now = conduct.clock()
     platforms = platforms_of(work) if isinstance(work, Plan) else None
     if platforms is None:
@@ -115,16 +121,24 @@ async def run(
     with lock(folder / "locks", spec.name, now):
         if trail.exists():
             await asyncio.to_thread(account_for_killed, lake, spec, trail)
-        async with opened(spec, endpoints, folder=folder, platforms=platforms) as cache:
-            planned = await _planned(cache, lake, spec, endpoints, work, known, conduct.stop)
+        async with (
+            stopping_when_paused(lake, stop),
+            opened(spec, endpoints, folder=folder, platforms=platforms) as cache,
+        ):
+            planned = await _planned(cache, lake, spec, endpoints, work, known, stop)
             conduct.on_plan(planned.plan)
-            id = f"r{conduct.clock():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+            id = conduct.id or new_id(conduct.clock())
             digests = {warm.image: warm.digest for warm in planned.plan.warms}
             journal = Journal(lake, spec, id, planned.plan.id, Trail(trail, conduct.clock, digests))
             async with journal.kept():
                 done = await _execute(cache, planned, conduct, journal)
                 journal.add(done.outcomes)
     return RunResult(id, planned.plan, done, planned.warnings)
+
+
+def new_id(now: datetime) -> str:
+    """A name for a run that begins now."""
+    return f"r{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
 @contextmanager
@@ -147,7 +161,7 @@ async def _planned(
     endpoints: Sequence[Endpoint],
     work: Plan | Request,
     known: Known,
-    stop: asyncio.Event | None,
+    stop: asyncio.Event,
 ) -> Planned:
     if isinstance(work, Plan):
         allowed = permitted(work, spec, endpoints)
@@ -155,10 +169,10 @@ async def _planned(
     return await _unless_stopped(plan_with(cache, lake, spec, endpoints, work, known), stop)
 
 
-async def _unless_stopped(making: Coroutine[Any, Any, Planned], stop: asyncio.Event | None) -> Planned:
+async def _unless_stopped(making: Coroutine[Any, Any, Planned], stop: asyncio.Event) -> Planned:
     """A plan, unless `stop` is set first: CacheError then, since nothing was warmed."""
     plan = asyncio.ensure_future(making)
-    waiting = asyncio.ensure_future((stop or asyncio.Event()).wait())
+    waiting = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({plan, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if not plan.done():

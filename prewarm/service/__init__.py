@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from prewarm import telemetry
 from prewarm.errors import SettingsError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from prewarm.settings import ServiceSection, Settings
 
 PATIENCE = 10  # seconds that requests in flight have when the service is asked to stop
@@ -29,8 +32,13 @@ def serve(settings: Settings, on_bound: Callable[[str], None] = lambda url: None
             f"service.host {service.host!r} is reachable from elsewhere and needs a token: "
             '[service.tokens.NAME] sha256 = "…", scopes = ["read"] (printf %s TOKEN | sha256sum)'
         )
+    if (service.tls_certificate is None) != (service.tls_key is None):
+        raise SettingsError("service: tls_certificate and tls_key belong together; set both, or neither")
+    for file in filter(None, (service.tls_certificate, service.tls_key)):
+        if not os.access(file, os.R_OK):
+            raise SettingsError(f"service: {file} cannot be read; expected a PEM file")
     with _bound(service) as listener:
-        on_bound(_url(listener))
+        on_bound(_url(listener, "https" if service.tls_certificate else "http"))
         _run(settings, listener)
 
 
@@ -40,13 +48,24 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     from prewarm.service.app import create_app
 
     telemetry.set_up(others=["uvicorn"])
+    service, app = settings.service, create_app(settings)
+
+    class Server(uvicorn.Server):
+        """Runs that go on, and whoever watches them, are told to end before connections are waited for."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.runs.stop()
+            super().handle_exit(sig, frame)
+
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,  # it would write access lines to stdout, which is for data
         server_header=False,
         timeout_graceful_shutdown=PATIENCE,
+        ssl_certfile=service.tls_certificate,
+        ssl_keyfile=service.tls_key,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config).run(sockets=[listener])
 
 
 def _bound(service: ServiceSection) -> socket.socket:
@@ -63,6 +82,6 @@ def _bound(service: ServiceSection) -> socket.socket:
         ) from None
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

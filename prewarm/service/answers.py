@@ -74,6 +74,18 @@ def named(tag: str, wanted: str) -> bool:
     return "*" in names or tag.removeprefix("W/") in names
 
 
+def told(
+    status: int, description: str, document: Mapping[str, Any], refusals: Mapping[int, str]
+) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a command for the OpenAPI document: what it answers with, and what it refuses."""
+    problem = {"application/problem+json": {"example": _PROBLEM}}
+    found: dict[int | str, dict[str, Any]] = {
+        each: {"description": words, "content": problem} for each, words in refusals.items()
+    }
+    content = {"application/json": {"example": document}}
+    return {status: {"description": description, "content": content}} | found
+
+
 def example(document: Mapping[str, Any], table: str | None = None) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route for the OpenAPI document: one example, and what a read may refuse with."""
     content: dict[str, Any] = {"application/json": {"example": document}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,9 +13,24 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from prewarm import __version__
-from prewarm.service import demand, forecasts, health, images, metrics, page, problems, rankings, sites
-from prewarm.service.access import Access
+from prewarm.service import (
+    demand,
+    forecasts,
+    health,
+    images,
+    metrics,
+    page,
+    pauses,
+    plans,
+    problems,
+    rankings,
+    runs,
+    sites,
+)
+from prewarm.service.access import Access, Failures, of_all_sites, of_one_site
+from prewarm.service.background import Runs
 from prewarm.service.board import Board
+from prewarm.service.bodies import Bounded
 from prewarm.service.guards import Guard
 from prewarm.service.memory import Memory
 
@@ -22,7 +38,9 @@ if TYPE_CHECKING:
     from prewarm.settings import Settings
 
 SMALLEST = 1024  # bytes that are worth compressing
-NOUNS = (rankings, forecasts, demand, images, sites)
+DRAINING = 8.0  # seconds that runs have to end in order
+NOUNS = (rankings, forecasts, demand, images)
+COMMANDS = (plans, runs, pauses)
 
 
 def _now() -> datetime:
@@ -30,13 +48,17 @@ def _now() -> datetime:
 
 
 def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAPI:
-    """The service over one lake. Reads need scope `read` wherever tokens are set; `now` is the clock."""
-    board, requests = Board(settings, now), Counter[tuple[str, int]]()
+    """The service over one lake; `now` is the clock.
+
+    Wherever tokens are set, reads need the scope `read` and what changes something `run`.
+    """
+    board, requests, background = Board(settings, now), Counter[tuple[str, int]](), Runs(settings, now)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with board.kept_fresh():
             yield
+            await background.ended(DRAINING)
 
     app = FastAPI(
         title="prewarm",
@@ -45,18 +67,31 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
         lifespan=lifespan,
         docs_url=None,  # it would load from elsewhere; ours is a page of the package
         redoc_url=None,
+        openapi_url="/openapi.json" if settings.service.docs else None,
     )
     app.state.settings, app.state.board, app.state.requests = settings, board, requests
     app.state.rankings = rankings.computer(settings)
+    app.state.runs, app.state.planning = background, threading.Lock()
     problems.install(app)
-    reading = Access(settings.service, "read")
+    failures = Failures()
+    reading, running = (Access(settings.service, scope, failures) for scope in ("read", "run"))
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST)
     app.add_middleware(Memory, board=board, access=reading)
+    app.add_middleware(Bounded)
     app.add_middleware(Guard, requests=requests)
+    _include(app, reading, running)
+    return app
+
+
+def _include(app: FastAPI, reading: Access, running: Access) -> None:
+    """All routes, each behind who may ask for it."""
     readers = [Depends(reading)]
     for noun in NOUNS:
-        app.include_router(noun.router, prefix="/v1", dependencies=readers)
-    app.include_router(metrics.router, dependencies=readers)
+        app.include_router(noun.router, prefix="/v1", dependencies=[*readers, Depends(of_one_site)])
+    app.include_router(sites.router, prefix="/v1", dependencies=readers)
+    for command in COMMANDS:
+        app.include_router(command.reads, prefix="/v1", dependencies=readers)
+        app.include_router(command.commands, prefix="/v1", dependencies=[Depends(running)])
+    app.include_router(metrics.router, dependencies=[*readers, Depends(of_all_sites)])
     app.include_router(health.router)
     app.include_router(page.router)
-    return app

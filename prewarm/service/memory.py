@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastapi import HTTPException
+
+from prewarm.service.access import Grant
 from prewarm.service.answers import HELD, named
 from prewarm.service.board import Reply, keep
 
@@ -42,11 +45,16 @@ class Memory:
         reply = held.replies.get(question)
         if reply is None:
             await self._app(scope, receive, _remembering(scope, send, held, question))
-        elif self._access.refusal(_text(headers, b"authorization"), _text(headers, b"host")):
+        elif not _unbound(self._access.judge(scope)):
             await self._app(scope, receive, send)
         else:
             scope["route"] = reply.route
             await _send(send, reply, _text(headers, b"if-none-match"))
+
+
+def _unbound(found: Grant | HTTPException) -> bool:
+    """Whether who asks may see all sites, so that what others were answered is right for them, too."""
+    return isinstance(found, Grant) and found.sites is None
 
 
 def _remembering(scope: Scope, send: Send, held: Held, question: Hashable) -> Send:

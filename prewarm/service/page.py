@@ -28,6 +28,8 @@ def page(request: Request) -> Response:
 @router.get("/docs")
 def docs(request: Request) -> Response:
     """The interface, described by its own OpenAPI document."""
+    if not request.app.state.settings.service.docs:
+        raise HTTPException(404, "service.docs is off")
     return _file("docs.html", request)
 
 

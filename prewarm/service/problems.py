@@ -17,6 +17,8 @@ STATUS: dict[type[errors.PrewarmError], int] = {
     errors.UnknownName: 404,
     errors.NotEnoughHistory: 409,
     errors.CacheBusy: 409,
+    errors.Paused: 409,
+    errors.CacheError: 502,
     errors.ForbiddenHost: 403,
     errors.LakeError: 503,
     errors.RegistryError: 502,
@@ -39,10 +41,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][1:])
+        field = ".".join(str(part) for part in first["loc"][1:]) or "body"
         said = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            said = _unknown(field, _parameters(request))
+            said = _unknown(field, _known(request, str(first["loc"][0])))
+        if first["type"] == "json_invalid":
+            field, said = "body", f"is no JSON: {first['ctx']['error']}"
         return problem(422, f"{field}: {said}", kind="InvalidParameter")
 
 
@@ -63,9 +67,11 @@ def _status(error: errors.PrewarmError) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
-def _parameters(request: Request) -> list[str]:
-    """What the route that was asked takes in its query."""
-    known = (query.field_info.annotation for query in request.scope["route"].dependant.query_params)
+def _known(request: Request, where: str) -> list[str]:
+    """What the route that was asked takes there: in its `query`, or in its `body`."""
+    route = request.scope["route"].dependant
+    given = route.body_params if where == "body" else route.query_params
+    known = (each.field_info.annotation for each in given)
     return sorted(name for model in known for name in getattr(model, "model_fields", ()))
 
 

@@ -10,6 +10,7 @@ from fastapi import Query as Parameters
 
 from prewarm.demand.calendars import HOUR
 from prewarm.service import answers
+from prewarm.service.access import Grant, Granted
 from prewarm.service.board import Held, OnBoard
 
 if TYPE_CHECKING:
@@ -45,17 +46,22 @@ class Question(answers.Query):
 
 
 @router.get("/sites", responses=EXAMPLE)
-def sites(question: Annotated[Question, Parameters()], request: Request, held: OnBoard) -> Response:
+def sites(
+    question: Annotated[Question, Parameters()], request: Request, held: OnBoard, grant: Granted
+) -> Response:
     """Every site of the lake: its clock, what was logged, and the busiest hour of the coming day.
 
-    `unknown` says why a site cannot be forecast; its other numbers are then null.
+    `unknown` says why a site cannot be forecast; its other numbers are then null. A token of some sites is
+    told of those.
     """
-    return answers.reply(request, held.answer("sites", lambda: _body(held)))
+    body = held.answer(("sites", grant.sites), lambda: _body(held, grant))
+    return answers.reply(request, body, held=grant.sites is None)
 
 
-def _body(held: Held) -> bytes:
+def _body(held: Held, grant: Grant) -> bytes:
     overview = held.overview
-    names = sorted({*overview.views, *overview.unknown})
+    known = {*overview.views, *overview.unknown}
+    names = sorted(known if grant.sites is None else known & grant.sites)
     found = [
         {"site": name, "pulls": overview.pulls.get(name, 0), **_told(overview.views.get(name)),
          "unknown": overview.unknown.get(name)}

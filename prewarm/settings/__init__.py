@@ -10,9 +10,11 @@ This is the only room that knows the configuration; it builds the plain dataclas
 from prewarm.settings.loading import load
 from prewarm.settings.model import Settings
 from prewarm.settings.sections import (
+    Bytes,
     CacheSection,
     CostSection,
     DemandSection,
+    Objective,
     PrivacySection,
     RegistrySection,
     ScheduleSection,
@@ -24,9 +26,11 @@ from prewarm.settings.sections import (
 )
 
 __all__ = [
+    "Bytes",
     "CacheSection",
     "CostSection",
     "DemandSection",
+    "Objective",
     "PrivacySection",
     "RegistrySection",
     "ScheduleSection",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from prewarm.logs.files import Source
     from prewarm.pipeline.caches import CacheSpec
     from prewarm.pipeline.histories import Counting
+    from prewarm.pipeline.plan import Demand
     from prewarm.pipeline.schedules import When
     from prewarm.warming.registry import Endpoint
 
@@ -91,6 +92,12 @@ class Settings(BaseSettings):
 
         tools = TOOLS if self.demand.ignore_tools else ()
         return Counting(self.demand.kinds, (*self.demand.ignore, *tools), self.demand.session_gap)
+
+    def demand_of_sites(self) -> Demand:
+        """How plans read demand from the lake: the sites' clocks, and what counts."""
+        from prewarm.pipeline.plan import Demand
+
+        return Demand(self.declared_sites(), self.default_site(), self.counting())
 
     def source(self, name: str | None, paths: tuple[str, ...] = ()) -> Source:
         """The source of that name; `paths` replace its own, and then a new name is a new source."""

@@ -207,6 +207,8 @@ class TokenSection(_Section):
         description="of the token, in hexadecimal"
     )
     scopes: tuple[Literal["read", "ingest", "run"], ...] = Field(("read",), description="read, ingest, run")
+    sites: Strings = Field((), description="sites that it is for; none: all")
+    sources: Strings = Field((), description="sources that it may send for; none: all")
 
 
 class ServiceSection(_Section):
@@ -218,3 +220,6 @@ class ServiceSection(_Section):
         timedelta(seconds=5), ge=timedelta(seconds=1), description="pause between looks at the lake"
     )
     tokens: dict[str, TokenSection] = Field({}, description="needed for any bind but loopback")
+    tls_certificate: Path | None = Field(None, description="PEM file of the certificate chain; serves HTTPS")
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key")
+    docs: bool = Field(True, description="whether /docs and /openapi.json are served")

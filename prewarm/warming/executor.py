@@ -67,10 +67,7 @@ class Run:
     @property
     def state(self) -> Literal["done", "partly", "failed"]:
         """`done` when nothing failed or was cancelled, `failed` when nothing else happened."""
-        states = Counter(outcome.state for outcome in self.outcomes)
-        if not states["failed"] + states["cancelled"]:
-            return "done"
-        return "partly" if states["warmed"] + states["already"] else "failed"
+        return state_of(Counter(outcome.state for outcome in self.outcomes))
 
     @property
     def totals(self) -> dict[str, int | float]:
@@ -81,6 +78,13 @@ class Run:
             "bytes": sum(outcome.bytes for outcome in self.outcomes),
             "seconds": (self.finished_at - self.started_at).total_seconds(),
         }
+
+
+def state_of(states: Mapping[str, int]) -> Literal["done", "partly", "failed"]:
+    """The state of a run with so many outcomes of each state."""
+    if not states["failed"] + states["cancelled"]:
+        return "done"
+    return "partly" if states["warmed"] + states["already"] else "failed"
 
 
 async def execute(

@@ -41,6 +41,25 @@ function parameters(route) {
   return table;
 }
 
+// The keys of a JSON body, by the model that it names.
+function keys(route, models) {
+  const table = element("table");
+  const schema = route.requestBody.content["application/json"].schema;
+  const named = [schema, ...(schema.anyOf || [])].find((each) => each.$ref);
+  const model = models[named.$ref.split("/").pop()];
+  for (const [key, each] of Object.entries(model.properties)) {
+    const row = element("tr");
+    const name = element("th");
+    name.scope = "row";
+    name.append(element("code", key));
+    const must = (model.required || []).includes(key) ? "needed; " : "";
+    const start = each.default === undefined || each.default === null ? "" : ` [${each.default}]`;
+    row.append(name, element("td", kind(each)), prose("td", `${must}${each.description || ""}${start}`));
+    table.append(row);
+  }
+  return table;
+}
+
 function answers(route) {
   const list = element("table");
   for (const [status, told] of Object.entries(route.responses)) {
@@ -53,15 +72,17 @@ function answers(route) {
   return list;
 }
 
-function section(path, verb, route) {
+function section(path, verb, route, models) {
   const made = element("section");
   made.className = "route";
   const title = element("h2");
   title.append(element("code", `${verb.toUpperCase()} ${path}`));
   made.append(title, prose("p", route.description || route.summary || ""));
-  if (route.parameters && route.parameters.length) made.append(element("h3", "Query"), parameters(route));
+  if (route.requestBody && route.requestBody.content["application/json"]) made.append(element("h3", "Body"), keys(route, models));
+  if (route.parameters && route.parameters.some((each) => each.in === "query")) made.append(element("h3", "Query"), parameters(route));
   made.append(element("h3", "Answers"), answers(route));
-  const content = ((route.responses["200"] || {}).content || {})["application/json"];
+  const good = Object.entries(route.responses).find(([status]) => status.startsWith("2"));
+  const content = (good[1].content || {})["application/json"];
   if (content && content.example) made.append(element("h3", "Example"), element("pre", JSON.stringify(content.example, null, 1)));
   return made;
 }
@@ -72,7 +93,7 @@ async function show() {
     const told = await (await fetch("openapi.json")).json();
     status_.textContent = `${told.info.title} ${told.info.version}. ${told.info.description}`;
     const routes = Object.entries(told.paths).flatMap(([path, verbs]) =>
-      Object.entries(verbs).map(([verb, route]) => section(path, verb, route)));
+      Object.entries(verbs).map(([verb, route]) => section(path, verb, route, told.components.schemas)));
     document.querySelector("#routes").replaceChildren(...routes);
   } catch (refused) {
     status_.textContent = `openapi.json could not be read: ${refused.message}`;
