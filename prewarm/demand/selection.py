@@ -80,7 +80,7 @@ def demand_pulls(
     agent = pl.col("agent").fill_null("")
     numbered = pulls.with_columns(image_column()).with_row_index("_row")
     ours = on_our_behalf(numbered, outcomes, gap) if outcomes is not None else set()
-    ignored = _matching(pulls["agent"], ignore)
+    ignored = matching(pulls["agent"], ignore)
     used = saved(numbered, outcomes) if outcomes is not None else pl.Series(dtype=pl.UInt32)
     reason = (
         pl.when(pl.col("image").is_null())
@@ -261,7 +261,7 @@ def _touching(numbered: pl.DataFrame, wanted: pl.DataFrame, gap: timedelta) -> p
     )
 
 
-def _matching(agents: pl.Series, patterns: Sequence[str]) -> list[str]:
+def matching(agents: pl.Series, patterns: Sequence[str]) -> list[str]:
     """The distinct agents that one of the globs fits, whole or by product name (`skopeo/1.9` is skopeo)."""
     return [
         agent

@@ -63,7 +63,7 @@ def export(
     if site is not None:
         where.append(pl.col("site") == site)
     if image is not None:
-        where.append(_is_image(image))
+        where.append(is_image(image))
     rows = lake.read("pulls", *where)
     return rows.with_columns(image_of()).select(COLUMNS).sort("timestamp", "site", "image", "client")
 
@@ -74,7 +74,8 @@ def _check_site(lake: Lake, site: str) -> None:
         raise UnknownName("site", site, known)
 
 
-def _is_image(text: str) -> pl.Expr:
+def is_image(text: str) -> pl.Expr:
+    """Whether a pull is of this image, or of any image of this repository where no tag or digest is named."""
     reference = Reference.parse(text)
     same = (pl.col("registry") == reference.registry) & (pl.col("repository") == reference.repository)
     if reference.digest is not None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from prewarm.pipeline.caches import CacheSpec
     from prewarm.pipeline.histories import Counting
     from prewarm.pipeline.plan import Demand
+    from prewarm.pipeline.reports import Terms
     from prewarm.pipeline.schedules import When
     from prewarm.warming.registry import Endpoint
 
@@ -98,6 +99,19 @@ class Settings(BaseSettings):
         from prewarm.pipeline.plan import Demand
 
         return Demand(self.declared_sites(), self.default_site(), self.counting())
+
+    def terms(self, site: str | None = None) -> Terms:
+        """What reports need: clock, what is set aside, how long caches keep, prices."""
+        from prewarm.pipeline.reports import Terms
+
+        kept = {cache.site or "default": cache.ttl for cache in self.caches.values() if cache.ttl is not None}
+        return Terms(
+            self.zone(site),
+            kept,
+            self.counting().ignore,
+            self.costs.egress_per_gb,
+            self.costs.docker_hub_quota,
+        )
 
     def source(self, name: str | None, paths: tuple[str, ...] = ()) -> Source:
         """The source of that name; `paths` replace its own, and then a new name is a new source."""

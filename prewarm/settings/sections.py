@@ -169,7 +169,10 @@ class DemandSection(_Section):
 class CostSection(_Section):
     """Prices that reports use."""
 
-    egress_per_gb: float = Field(0.0, ge=0, description="for reports (not available yet)")
+    egress_per_gb: float = Field(0.0, ge=0, description="price of 10^9 bytes from upstream")
+    docker_hub_quota: int = Field(
+        100, ge=1, description="pulls in six hours that docker.io grants: 100 anonymous, 200 logged in"
+    )
 
 
 class PrivacySection(_Section):

@@ -1,0 +1,58 @@
+"""What happened, measured from logs: one module per report, plain functions of judged pulls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+NAMES = ("misses", "hit-rate", "latency", "concentration", "savings", "warmed", "holdout", "growth")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Key figures, tables of rows (the first one is the report's CSV), and what it cannot say and why."""
+
+    name: str
+    summary: Mapping[str, Any]
+    tables: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    sure: str | None = None  # high, medium, low; None where nothing is inferred
+    evidence: tuple[str, ...] = ()
+    cannot_say: tuple[str, ...] = ()
+    before: Mapping[str, Any] | None = None  # the summary of the period before
+    scope: Mapping[str, Any] = field(default_factory=dict)  # site, image, since, until
+
+    @property
+    def change(self) -> dict[str, float] | None:
+        """Every number of the summary minus that of the period before."""
+        if self.before is None:
+            return None
+        return {
+            key: round(value - self.before[key], 6)
+            for key, value in self.summary.items()
+            if _number(value) and _number(self.before.get(key))
+        }
+
+    def document(self) -> dict[str, Any]:
+        """What `prewarm report NAME --json` prints."""
+        tables = {key: [dict(row) for row in rows] for key, rows in self.tables.items()}
+        told = {"sure": self.sure, "evidence": list(self.evidence), "cannot_say": list(self.cannot_say)}
+        return {
+            "report": self.name, **self.scope, **self.summary, **tables, **told,
+            "before": dict(self.before) if self.before is not None else None, "change": self.change,
+        }  # fmt: skip
+
+    def beside(self, earlier: Report | None) -> Report:
+        """The same report next to that of the period before."""
+        return replace(self, before=None if earlier is None else earlier.summary)
+
+
+def share(part: float, whole: float) -> float | None:
+    """`part / whole`; None where there is no whole."""
+    return round(part / whole, 6) if whole else None
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
