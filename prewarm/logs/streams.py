@@ -23,7 +23,8 @@ import polars as pl
 from prewarm.errors import UnreadableInput
 
 CHUNK = 8 << 20  # bytes handed to one parser call
-BLOCK = 1 << 20  # bytes read at once
+BLOCK = 1 << 20  # bytes decompressed at once
+NEAR = 4096  # bytes in which the end of a line is looked for
 LONGEST_LINE = 1 << 20
 TAIL = 4096  # bytes hashed before the place read up to
 BOMB_RATIO, BOMB_BYTES = 500, 64 << 20
@@ -67,10 +68,10 @@ def blocks(path: str, start: int = 0, warn: Warn = lambda text: None, size: int 
         inflate = _codec(file)
         if inflate is None:
             file.seek(start)
-            yield from iter(lambda: file.read(size), b"")
+            yield from iter(lambda: file.read(size + _to_the_end_of_a_line(file, size)), b"")
             return
         produced = 0
-        for block in _until_damaged(path, inflate(file, size), warn):
+        for block in _until_damaged(path, inflate(file, min(size, BLOCK)), warn):
             produced += len(block)
             _refuse_bomb(path, file, produced)
             if produced > start:
@@ -86,7 +87,7 @@ def chunks(
     again (`offset < border`) from lines read for the first time.
     """
     tail = max(0, start - TAIL)
-    with closing(blocks(path, tail, warn, min(size, BLOCK))) as source:
+    with closing(blocks(path, tail, warn, size)) as source:
         pieces = _pieces(source, start - tail, size)
         cutter = _Cutter(start, border, window=next(pieces))
         for piece in pieces:
@@ -231,7 +232,9 @@ class _Cutter:
     def feed(self, piece: bytes) -> Iterator[Chunk]:
         ordinary = self.dropping is None and self.offset >= self.border
         if ordinary and (size := piece.rfind(b"\n") + 1):
-            self.rest = b"".join([self.rest, memoryview(piece)[:size]])  # copied once, not twice
+            line_by_line = not self.rest and size == len(piece)
+            # Copied once, not twice, or not at all.
+            self.rest = piece if line_by_line else b"".join([self.rest, memoryview(piece)[:size]])
             yield self._take(len(self.rest))
             piece = piece[size:]
         self.rest += piece
@@ -292,10 +295,19 @@ def _pieces(source: Blocks, first: int, size: int) -> Blocks:
         if len(data) >= wanted:
             yield data
             data = b""
-        waiting, have = [data], len(data)
+        waiting, have = [data] if data else [], len(data)  # one alone is not copied when it is joined
     rest = b"".join(waiting)
     if exact or rest:
         yield rest
+
+
+def _to_the_end_of_a_line(file: BinaryIO, size: int) -> int:
+    """Bytes from `size` ahead to the next line, if it is near: blocks of whole lines are not put together."""
+    here = file.tell()
+    file.seek(here + size)
+    near = file.read(NEAR) if size > NEAR else b""
+    file.seek(here)
+    return near.find(b"\n") + 1
 
 
 @contextmanager

@@ -87,8 +87,10 @@ class Settlement:
         if last:
             self._count(settled.waiting)
         self._waiting, self._read, self._finished_pulls = settled.waiting, [], []
-        counted = pl.concat([self._counted, settling.counted_by(settled.final)])
-        self._counted = settling.recent(counted, front, self.gap)
+        ended = settling.recent(settled.final, front, self.gap)
+        self._counted = settling.recent(
+            pl.concat([self._counted, settling.counted_by(ended)]), front, self.gap
+        )
 
     def _going_on(self, fresh: pl.DataFrame, front: Front) -> pl.DataFrame:
         """Open sessions of files that are not read now, where the log goes on in those that are."""

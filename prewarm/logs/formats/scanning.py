@@ -33,6 +33,7 @@ _STAMP = "[%d/%b/%Y:%H:%M:%S%z]"
 _STAMP_LENGTH = len("[24/Nov/2026:01:58:42+0000]")
 _FORWARDED = r"^([0-9A-Fa-f:.]+)(?:,|$)"
 _INFLATED = (b"\x1f", b"x", b"(")  # polars takes bytes that begin with these for gzip, zlib or zstd
+_PIECE = 128 << 10  # bytes
 _AROUND = 3 + 9 + 6  # the digits of the status, the blanks between ten fields, three pairs of quotes
 _AROUND_MORE = 3  # another blank, another pair
 
@@ -50,7 +51,7 @@ def scan(data: bytes, offset: int) -> Scanned | None:
     """The lines of `data`, which begins at `offset` of its file; None: better read line by line."""
     if _speaks_otherwise(data):
         return None
-    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
+    ends = _newlines(data)
     starts = np.concatenate([[0], ends[:-1] + 1])
     columns = _columns(data)
     if columns is None or columns.height != len(ends) or (ends - starts).max() > LONGEST_LINE:
@@ -73,6 +74,13 @@ def _speaks_otherwise(data: bytes) -> bool:
     escaped = b"\\" in data and b'\\"' in data
     foreign = b"\r" in data or b"\0" in data or data.startswith((codecs.BOM_UTF8, *_INFLATED))
     return escaped or foreign or not data.endswith(b"\n")
+
+
+def _newlines(data: bytes) -> Places:
+    """Where they are; found in pieces that the processor's cache holds."""
+    view = np.frombuffer(data, dtype=np.uint8)
+    pieces = range(0, len(view), _PIECE)
+    return np.concatenate([np.flatnonzero(view[at : at + _PIECE] == ord("\n")) + at for at in pieces])
 
 
 def _columns(data: bytes) -> pl.DataFrame | None:
