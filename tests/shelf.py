@@ -88,13 +88,16 @@ class Shelf:
             raise DigestMismatch(f"the content has another digest than {blob.digest}")
 
     def _index(self, leaf: Manifest) -> Manifest:
-        other = replace(leaf.descriptor, digest=f"sha256:{'0' * 64}")
+        amd64, arm64 = Platform("linux", "amd64"), Platform("linux", "arm64")
+        other = replace(leaf.descriptor, digest=f"sha256:{'0' * 64}", platform=arm64)
         entries = [
             _entry(leaf.descriptor) | {"platform": {"os": "linux", "architecture": "amd64"}},
             _entry(other) | {"platform": {"os": "linux", "architecture": "arm64"}},
         ]
         media_type = "application/vnd.oci.image.index.v1+json"
-        return self._manifest(media_type, {"manifests": entries}, manifests=(leaf.descriptor, other))
+        return self._manifest(
+            media_type, {"manifests": entries}, manifests=(replace(leaf.descriptor, platform=amd64), other)
+        )
 
     def _manifest(self, media_type: str, document: dict[str, Any], **parts: Any) -> Manifest:
         body = json.dumps({"schemaVersion": 2, "mediaType": media_type, **document}).encode()

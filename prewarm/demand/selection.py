@@ -57,6 +57,9 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "harbor": ("harbor-registry-client", "go-http-client"),
 }
 
+# Of these, each client may have pulled once for an outcome: every node of a cluster does.
+MANY = frozenset({"kubernetes"})
+
 _TRIED = ("warmed", "already", "failed", "cancelled")
 
 
@@ -184,7 +187,8 @@ def image_column() -> pl.Expr:
 def on_our_behalf(numbered: pl.DataFrame, outcomes: pl.DataFrame, gap: timedelta = SESSION_GAP) -> set[int]:
     """The `_row`s that an engine or a node pulled because we told it to.
 
-    An outcome of a driver in `ENGINES` accounts for at most one pull: of its image (by tag, or by digest),
+    An outcome of a driver in `ENGINES` accounts for at most one pull (of a driver in `MANY`: one for each
+    client): of its image (by tag, or by digest),
     with an agent of that engine (or none logged), at its site where it names one, whose session touches the
     time from 5 s before the outcome's start to `gap` after its end. A real client that pulls the same image
     in those seconds is still counted, since the outcome can only stand for one pull. An image that was
@@ -199,19 +203,30 @@ def on_our_behalf(numbered: pl.DataFrame, outcomes: pl.DataFrame, gap: timedelta
     if tried.is_empty():
         return set()
     pairs = _touching(numbered, _wanted(tried), gap)
-    claimed: dict[int, int] = {}
-    for outcome, row in (
-        pairs.sort("started_at", "outcome", "timestamp", "_row").select("outcome", "_row").rows()
-    ):
-        if outcome not in claimed and row not in claimed.values():
-            claimed[outcome] = row
-    return set(claimed.values())
+    claimed: set[tuple[int, str | None]] = set()
+    ours: set[int] = set()
+    ordered = pairs.sort("started_at", "outcome", "timestamp", "_row")
+    for outcome, driver, client, row in ordered.select("outcome", "driver", "client", "_row").rows():
+        claim = outcome, client if driver in MANY else None
+        if claim not in claimed and row not in ours:
+            claimed.add(claim)
+            ours.add(row)
+    return ours
 
 
 def _wanted(tried: pl.DataFrame) -> pl.DataFrame:
     """What each outcome asked for: one row per outcome and image id it may show up under, and agent."""
     rows = [
-        (number, image, agent, row["site"], row["state"], row["started_at"], row["finished_at"])
+        (
+            number,
+            row["driver"],
+            image,
+            agent,
+            row["site"],
+            row["state"],
+            row["started_at"],
+            row["finished_at"],
+        )
         for number, row in enumerate(tried.iter_rows(named=True))
         for image in _ids(row["image"], row.get("digest"))
         for agent in (*ENGINES[row["driver"]], "")
@@ -219,6 +234,7 @@ def _wanted(tried: pl.DataFrame) -> pl.DataFrame:
     stamp = tried.schema["started_at"]
     schema = {
         "outcome": pl.Int64(),
+        "driver": pl.String(),
         "image": pl.String(),
         "family": pl.String(),
         "ours_at": pl.String(),
@@ -248,6 +264,7 @@ def _touching(numbered: pl.DataFrame, wanted: pl.DataFrame, gap: timedelta) -> p
         "_row",
         "image",
         family,
+        "client",
         "site",
         "kind",
         "timestamp",

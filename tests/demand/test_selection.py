@@ -86,6 +86,14 @@ def test_an_outcome_stands_for_one_pull_only() -> None:
     assert (kept.height, aside) == (2, {"warmed by us": 1})
 
 
+def test_a_clusters_outcome_stands_for_one_pull_of_each_node() -> None:
+    """Three nodes were told to pull; what one of them pulls once more is somebody's."""
+    rows = [pull(after(seconds=n), client=f"10.0.0.{n}", agent="containerd/1.7.0") for n in (1, 2, 3)]
+    again = pull(after(seconds=9), client="10.0.0.3", agent="containerd/1.7.0")
+    kept, aside = demand_pulls(table(*rows, again), outcomes(outcome(after(), driver="kubernetes")))
+    assert (kept.height, aside) == (1, {"warmed by us": 3})
+
+
 def test_a_pull_by_digest_is_matched_by_the_outcomes_digest() -> None:
     """The log may know only the digest of what we asked for by tag."""
     digest = "sha256:" + "b" * 64

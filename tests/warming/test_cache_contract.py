@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,6 +19,8 @@ from prewarm.references import Reference
 from prewarm.warming.caches import Cache, Driver, Surroundings
 from prewarm.warming.caches.containerd import ContainerdConfig, open_nodes
 from prewarm.warming.caches.docker import DockerConfig, open_engine
+from prewarm.warming.caches.kube_objects import KubernetesConfig
+from prewarm.warming.caches.kubernetes import open_cluster
 from prewarm.warming.caches.layout import LayoutConfig, open_layout
 from prewarm.warming.caches.replica import ReplicaConfig, open_replica
 from prewarm.warming.credentials import Credentials
@@ -25,6 +28,7 @@ from prewarm.warming.registry import Registries, Timing
 from tests.contracts_caches import CACHE_CHECKS, World
 from tests.engine_double import EngineDouble
 from tests.fakes import FakeMirror, FakeRegistry, Fault, sha256
+from tests.kube_double import KubeDouble
 from tests.memory_cache import MemoryCache, image_of
 from tests.replica_double import FakeReplica
 from tests.shelf import Shelf, surroundings
@@ -150,6 +154,40 @@ async def containerd(folder: Path) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
+async def kubernetes(folder: Path, kruise: bool = False) -> AsyncIterator[World]:
+    shelf = Shelf("docker.io")
+    async with KubeDouble("node-1", kruise=kruise) as cluster:
+        shelf.timing = SkippedTime(cluster.settle).timing()
+        file = folder / "kubeconfig"
+        file.write_text(json.dumps(cluster.kubeconfig()))
+        async with open_cluster(KubernetesConfig(kubeconfig=file), surroundings(shelf)) as cache:
+
+            def push(reference: Reference, layers: list[bytes]) -> None:
+                image = shelf.put(reference.repository, reference.tag or "", *layers)
+                cluster.registry[str(reference)] = image
+
+            def corrupt(layer: bytes) -> None:
+                cluster.broken.add("node-1")
+                digest = sha256(layer)
+                cluster.errors["node-1"] = [
+                    f"failed commit on ref: unexpected commit digest, expected {digest}"
+                ]
+
+            def stall(layer: bytes) -> None:
+                cluster.hanging.add("node-1")
+
+            async def stalled() -> None:
+                await cluster.hung.wait()
+                cluster.hanging.clear()
+
+            yield World(cache, push, corrupt, stall, stalled)
+
+
+def kruise(folder: Path) -> AbstractAsyncContextManager[World]:
+    return kubernetes(folder, kruise=True)
+
+
+@asynccontextmanager
 async def memory(folder: Path) -> AsyncIterator[World]:
     cache = MemoryCache()
 
@@ -172,7 +210,9 @@ async def memory(folder: Path) -> AsyncIterator[World]:
 
 @pytest.mark.parametrize("check", CACHE_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize(
-    "world", [memory, layout, mirror, docker, replica, containerd], ids=lambda world: world.__name__
+    "world",
+    [memory, layout, mirror, docker, replica, containerd, kubernetes, kruise],
+    ids=lambda world: world.__name__,
 )
 async def test_a_cache_keeps_the_contract(
     check: Callable[[World], Awaitable[None]],

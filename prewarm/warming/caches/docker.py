@@ -24,15 +24,11 @@ from prewarm.errors import (
     DigestMismatch,
     ForbiddenHost,
     InvalidReference,
-    NotFound,
     PrewarmError,
-    RateLimited,
-    RegistryError,
-    Unauthorized,
-    Unavailable,
 )
 from prewarm.references import Reference
 from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer
+from prewarm.warming.caches.hearsay import in_our_words
 from prewarm.warming.contacts import without_login
 from prewarm.warming.images import Descriptor, Image, Manifest, Platform, parse_platform
 
@@ -46,25 +42,6 @@ T = TypeVar("T")
 
 UNKNOWN = ""  # the digest of an image that neither its registry nor the engine could tell
 THREADS = 8  # calls to one engine at once; the SDK blocks
-
-# What the engine says in passing on a registry's refusal, in the order in which it is looked for.
-_REFUSALS: tuple[tuple[str, type[PrewarmError]], ...] = (
-    ("toomanyrequests", RateLimited),
-    ("verification failed", DigestMismatch),
-    ("manifest unknown", NotFound),
-    ("not found", NotFound),
-    ("unauthorized", Unauthorized),
-    ("denied", Unauthorized),
-    ("no basic auth credentials", Unauthorized),
-    ("no space left", CacheError),
-    ("dial tcp", Unavailable),
-    ("timeout", Unavailable),
-    ("deadline exceeded", Unavailable),
-    ("unexpected eof", Unavailable),
-    (": eof", Unavailable),
-    ("connection reset", Unavailable),
-    ("unexpected http status", Unavailable),
-)
 
 
 class DockerConfig(BaseModel):
@@ -361,14 +338,8 @@ def downloaded(messages: Iterable[dict[str, Any]], sizes: dict[str, int]) -> int
 
 
 def refusal(message: str, status: int | None = None) -> PrewarmError:
-    """The error that an engine's message stands for.
-
-    The engine passes a registry's refusals on in words, often with status 500.
-    """
-    words = f"the engine says: {' '.join(message.split())[:500]}"
-    lower = message.lower()
-    kind = next((kind for sign, kind in _REFUSALS if sign in lower), CacheError)
-    return kind(words, status=status) if issubclass(kind, RegistryError) else kind(words)
+    """The error that an engine's message stands for."""
+    return in_our_words("the engine", message, status)
 
 
 def _parsed_message(line: bytes) -> dict[str, Any]:
