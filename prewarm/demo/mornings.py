@@ -18,7 +18,8 @@ from prewarm.demo.sites import Office, working
 from prewarm.demo.workload import Workload
 from prewarm.insight.mirrors import Mirror
 from prewarm.insight.policies import Lists, fixed, oracle, scheduled, weekly
-from prewarm.insight.replay import Cost, Result, replay
+from prewarm.insight.costs import Cost
+from prewarm.insight.replay import Result, replay
 from prewarm.insight.traces import Content, Pull, Trace
 from prewarm.insight.verdict import Verdict, verdict
 

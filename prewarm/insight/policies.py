@@ -1,4 +1,4 @@
-"""The skeptic's rivals, as warm runs for the replay: nobody, a fixed list, a weekly list, an oracle.
+"""The skeptic's rivals, as warm runs for the replay: lists, replication on push, perfect foresight.
 
 Each names images per run; what a name stands for at that moment is looked up by `resolve`, as a warm run
 would ask the registry. All policies of one comparison get the same times and the same budget.
@@ -6,13 +6,14 @@ would ask the registry. All policies of one comparison get the same times and th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from prewarm.insight.mirrors import WarmRun
-from prewarm.insight.traces import Content, Trace
+from prewarm.insight.traces import MICROSECOND, Content, Trace, micros, moment
 
 Resolve = Callable[[str, datetime], Content | None]
 """What an image's tag points to upstream at a time; None when there is no such tag."""
@@ -20,7 +21,15 @@ Resolve = Callable[[str, datetime], Content | None]
 Lists = list[tuple[datetime, Sequence[str]]]
 """(time of the run, images in the order in which they are warmed)."""
 
+Window = tuple[datetime, datetime]
+"""From a run to the next one: [start, end)."""
+
+Push = tuple[int, str, Content]
+"""(microseconds, image, what its tag stands for from then on)."""
+
 WEEK = timedelta(days=7)
+SUBSCRIBED = 4 * WEEK
+"""A repository that a site has pulled within this time is replicated to it."""
 
 
 def scheduled(names: Lists, resolve: Resolve, max_bytes: int | None = None) -> list[WarmRun]:
@@ -46,6 +55,73 @@ def weekly(trace: Trace, times: Iterable[datetime], top: int, refreshed: datetim
 def oracle(trace: Trace, times: Iterable[datetime], ahead: timedelta) -> Lists:
     """What will be pulled within `ahead` of each run, most pulled first: no forecast names better ones."""
     return [(time, most_pulled(trace, time, time + ahead, None)) for time in times]
+
+
+def foresight(trace: Trace, windows: Iterable[Window], max_bytes: int | None) -> list[WarmRun]:
+    """Perfect foresight: at the start of each window all that will be pulled within it, most pulled first.
+
+    It knows what tags will stand for, unless that was pushed only later: the ceiling of what runs at these
+    times and with this budget can do.
+    """
+    runs = []
+    for start, end in windows:
+        rows = trace.between(start, end)
+        images, first, counts = np.unique(trace.image[rows], return_index=True, return_counts=True)
+        order = sorted(range(len(images)), key=lambda i: (-counts[i], trace.images[images[i]]))
+        named = [(trace.images[images[i]], trace.contents[trace.content[rows][first[i]]]) for i in order]
+        there = [
+            (image, content)
+            for image, content in named
+            if content.pushed_at is None or content.pushed_at <= start
+        ]
+        runs.append(WarmRun(start, tuple(there), max_bytes))
+    return runs
+
+
+def replicated(
+    trace: Trace, pushes: Sequence[Push], windows: Iterable[Window], max_bytes: int | None
+) -> list[WarmRun]:
+    """Replication on push: what is pushed to a repository that the site has pulled lately is fetched at once.
+
+    `max_bytes` is the budget of a window, as of any run; a push that does not fit what is left is passed over.
+    """
+    times = [time for time, _, _ in pushes]
+    last = _repositories(trace)
+    runs = []
+    for start, end in windows:
+        spent = 0
+        for time, image, content in pushes[bisect_left(times, micros(start)) : bisect_left(times, micros(end))]:
+            fits = max_bytes is None or spent + content.bytes <= max_bytes
+            if fits and _pulled(last.get(repository(image), ()), time):
+                spent += content.bytes
+                runs.append(WarmRun(moment(time), ((image, content),)))
+    return runs
+
+
+def _repositories(trace: Trace) -> dict[str, list[int]]:
+    """When each repository was pulled, in order of time."""
+    names = [repository(image) for image in trace.images]
+    found: dict[str, list[int]] = {}
+    for time, image in zip(trace.times.tolist(), trace.image.tolist(), strict=True):
+        found.setdefault(names[image], []).append(time)
+    return found
+
+
+def _pulled(times: Sequence[int], now: int) -> bool:
+    """Whether one of `times` lies in the four weeks before `now`."""
+    place = bisect_left(times, now)
+    return place > 0 and now - times[place - 1] <= SUBSCRIBED // MICROSECOND
+
+
+def repository(image: str) -> str:
+    """The name without tag and digest.
+
+    >>> repository("127.0.0.1:5000/acme/api:2.1")
+    '127.0.0.1:5000/acme/api'
+    """
+    name = image.partition("@")[0]
+    head, colon, tag = name.rpartition(":")
+    return head if colon and "/" not in tag else name
 
 
 def most_pulled(trace: Trace, start: datetime, end: datetime, top: int | None) -> list[str]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from prewarm.insight.costs import Cost
 from prewarm.insight.mirrors import Cause, Mirror, Passage, WarmRun, passage
 from prewarm.insight.traces import MICROSECOND, Pull, Trace, micros, traced
 
@@ -28,29 +29,6 @@ FOREVER = 2**62
 
 REACH = timedelta(days=7)
 """A node that has pulled nothing for so long is not there to be warmed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a pull costs the client that waits for it, in seconds.
-
-    From the mirror: round trips (two for the manifests, one for each blob) times its latency, plus bytes over
-    its bandwidth; free by default. What is missing comes from upstream on top of that: round trips (two for
-    the manifests, one for each missing object) and missing bytes.
-    """
-
-    round_trip: float = 0.08  # seconds, upstream
-    bandwidth: float = 12.5e6  # bytes per second, upstream: 100 Mbit/s
-    local_round_trip: float = 0.0
-    local_bandwidth: float = float("inf")
-
-    def waiting(self, objects: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Seconds for upstream, per miss."""
-        return np.asarray(self.round_trip * (2 + objects) + size / self.bandwidth, dtype=np.float64)
-
-    def local(self, blobs: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Seconds for the mirror, per pull."""
-        return np.asarray(self.local_round_trip * (2 + blobs) + size / self.local_bandwidth, dtype=np.float64)
 
 
 def _none() -> NDArray[np.float64]:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prewarm.insight.mirrors import Cause, Mirror, WarmRun
-from prewarm.insight.replay import Cost, Result, replay
+from prewarm.insight.costs import Cost
+from prewarm.insight.replay import Result, replay
 from prewarm.insight.traces import Content, Pull
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
