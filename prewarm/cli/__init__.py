@@ -16,6 +16,7 @@ from prewarm.cli.demo import demo
 from prewarm.cli.forecast import forecast, rank
 from prewarm.cli.ingest import ingest, pulls
 from prewarm.cli.pause import pause, resume
+from prewarm.cli.replay import replay
 from prewarm.cli.report import report
 from prewarm.cli.run import plan, run
 from prewarm.cli.scorecard import scorecard
@@ -65,6 +66,6 @@ def cli(context: click.Context, /, **given: object) -> None:
 
 _READ = (ingest, pulls, forecast, rank, scorecard)
 _WARM = (plan, run, refresh, prune, pause, resume)
-_TOLD = (report,)
+_TOLD = (report, replay)
 for verb in (*_READ, *_WARM, *_TOLD, caches, formats, models, serve, demo):
     cli.add_command(verb)

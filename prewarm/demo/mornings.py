@@ -16,9 +16,9 @@ import polars as pl
 from prewarm.demo.contents import Version, every
 from prewarm.demo.sites import Office, working
 from prewarm.demo.workload import Workload
+from prewarm.insight.costs import Cost
 from prewarm.insight.mirrors import Mirror
 from prewarm.insight.policies import Lists, fixed, oracle, scheduled, weekly
-from prewarm.insight.costs import Cost
 from prewarm.insight.replay import Result, replay
 from prewarm.insight.traces import Content, Pull, Trace
 from prewarm.insight.verdict import Verdict, verdict

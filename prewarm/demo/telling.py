@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from prewarm.demo.mornings import NOBODY, OURS, WEEKLY, Comparison, Conditions
-from prewarm.insight.mirrors import Cause
 from prewarm.insight.costs import Cost
+from prewarm.insight.mirrors import Cause
 from prewarm.insight.replay import Result
 
 BARS = " ▁▂▃▄▅▆▇█"

@@ -38,6 +38,7 @@ class Cost:
         return np.asarray(self.local_round_trip * (2 + blobs) + size / self.local_bandwidth, dtype=np.float64)
 
 
+ASSUMED = Cost()
 OFFICE = Cost(local_round_trip=0.002, local_bandwidth=125e6)
 """What is assumed where no log tells: upstream 80 ms and 100 Mbit/s away, the mirror 2 ms and 1 Gbit/s."""
 

@@ -81,16 +81,18 @@ def foresight(trace: Trace, windows: Iterable[Window], max_bytes: int | None) ->
 def replicated(
     trace: Trace, pushes: Sequence[Push], windows: Iterable[Window], max_bytes: int | None
 ) -> list[WarmRun]:
-    """Replication on push: what is pushed to a repository that the site has pulled lately is fetched at once.
+    """Replication on push: what is pushed to a repository that the site pulled lately is fetched at once.
 
-    `max_bytes` is the budget of a window, as of any run; a push that does not fit what is left is passed over.
+    `max_bytes` is the budget of a window, as of any run; a push that does not fit what is left is left.
     """
     times = [time for time, _, _ in pushes]
     last = _repositories(trace)
     runs = []
     for start, end in windows:
         spent = 0
-        for time, image, content in pushes[bisect_left(times, micros(start)) : bisect_left(times, micros(end))]:
+        for time, image, content in pushes[
+            bisect_left(times, micros(start)) : bisect_left(times, micros(end))
+        ]:
             fits = max_bytes is None or spent + content.bytes <= max_bytes
             if fits and _pulled(last.get(repository(image), ()), time):
                 spent += content.bytes

@@ -144,7 +144,9 @@ def _contents(told: pl.DataFrame, catalogue: pl.DataFrame) -> tuple[dict[str, Co
         blobs = layers.get(key)
         guess = size or largest.get(image)
         contents[key] = Content(key, blobs or ((f"{key}#all", guess or typical),), pushed_at)
-        known += Known(pulls * bool(blobs), pulls * bool(guess and not blobs), pulls * (not blobs and not guess))
+        known += Known(
+            pulls * bool(blobs), pulls * bool(guess and not blobs), pulls * (not blobs and not guess)
+        )
     return contents, known
 
 
@@ -159,9 +161,7 @@ def _layers(catalogue: pl.DataFrame) -> dict[str, tuple[tuple[str, int], ...]]:
     return found
 
 
-def _changes(
-    told: pl.DataFrame, contents: Sequence[Content]
-) -> dict[str, tuple[list[int], list[Content]]]:
+def _changes(told: pl.DataFrame, contents: Sequence[Content]) -> dict[str, tuple[list[int], list[Content]]]:
     """When each image began to stand for what, in order of time."""
     new = (pl.col("content") != pl.col("content").shift(1).over("image")).fill_null(True)
     changed = told.filter(new).select("image", pl.col("timestamp").dt.epoch("us"), "content")
@@ -176,5 +176,3 @@ def _changes(
 def _pushed(told: pl.DataFrame, contents: Sequence[Content]) -> list[tuple[int, str, Content]]:
     rows = told.filter("push").select(pl.col("timestamp").dt.epoch("us"), "image", "content")
     return [(time, image, contents[content]) for time, image, content in rows.iter_rows()]
-
-

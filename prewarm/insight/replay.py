@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prewarm.insight.costs import Cost
+from prewarm.insight.costs import ASSUMED, Cost
 from prewarm.insight.mirrors import Cause, Mirror, Passage, WarmRun, passage
 from prewarm.insight.traces import MICROSECOND, Pull, Trace, micros, traced
 
@@ -101,7 +101,7 @@ def replay(
     *,
     runs: Sequence[WarmRun] = (),
     windows: Sequence[Window] | None = None,
-    cost: Cost = Cost(),
+    cost: Cost = ASSUMED,
 ) -> Result:
     """Replay `pulls` (in order of time) through `mirror` with these warm runs.
 

@@ -128,16 +128,37 @@ def history_until(
     counting: Counting = DEMAND,
 ) -> History:
     """The demand of `site` over the weeks before the cutoff `end`, as it was known at `at`."""
-    start = max(site.floor(extent.first), end - timedelta(weeks=WEEKS))
-    pulls = lake.read(
-        "pulls", *_between(site.name, start, end if at is None else min(end, at)), columns=COLUMNS
-    )
-    outcomes = lake.read(
-        "outcomes", pl.col("finished_at") >= start - counting.session_gap, pl.col("started_at") < end
-    )
-    demand, aside = demand_pulls(pulls, outcomes, counting.kinds, counting.ignore, counting.session_gap)
+    start = begin(site, extent, end)
+    pulls = read_pulls(lake, site.name, start, end if at is None else min(end, at))
+    demand, aside = demand_among(pulls, read_outcomes(lake, start, end, counting), counting)
     grid = series.count(demand, site, start, end, logged=pulls)
     return History(grid, _sizes(lake, demand), aside)
+
+
+def begin(site: Site, extent: Extent, end: datetime) -> datetime:
+    """Where the history before the cutoff `end` begins."""
+    return max(site.floor(extent.first), end - timedelta(weeks=WEEKS))
+
+
+def read_pulls(
+    lake: Lake, site: str, start: datetime, end: datetime, more: Sequence[str] = ()
+) -> pl.DataFrame:
+    """All pulls of `site` in `[start, end)`: the columns that tell whether they are demand, and `more`."""
+    return lake.read("pulls", *_between(site, start, end), columns=[*COLUMNS, *more])
+
+
+def read_outcomes(lake: Lake, start: datetime, end: datetime, counting: Counting) -> pl.DataFrame:
+    """What runs did around `[start, end)`: they account for some of the pulls."""
+    return lake.read(
+        "outcomes", pl.col("finished_at") >= start - counting.session_gap, pl.col("started_at") < end
+    )
+
+
+def demand_among(
+    pulls: pl.DataFrame, outcomes: pl.DataFrame, counting: Counting
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The demand among `pulls`, and what was set aside."""
+    return demand_pulls(pulls, outcomes, counting.kinds, counting.ignore, counting.session_gap)
 
 
 def prior() -> Prior:

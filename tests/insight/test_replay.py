@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prewarm.insight.mirrors import Cause, Mirror, WarmRun
 from prewarm.insight.costs import Cost
-from prewarm.insight.replay import Result, replay
-from prewarm.insight.traces import Content, Pull
+from prewarm.insight.mirrors import Cause, Mirror, WarmRun
+from prewarm.insight.replay import Result, over_quota, replay, together
+from prewarm.insight.traces import Content, Pull, Trace
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -249,3 +251,77 @@ def test_it_agrees_with_a_plain_model(
     result: Result = replay(pulls, mirror)
     assert (result.hits, result.filled_bytes) == naive(pulls, mirror)
     assert result.missed == sum(result.misses.values()) == result.pulls - result.hits
+
+
+def nodes(*rows: tuple[float, str, Content, int]) -> Trace:
+    """Pulls (hour, image, content, node), in order of time."""
+    trace = Trace.of([pull(hours, image, content) for hours, image, content, _ in rows])
+    return replace(trace, node=np.array([node for *_, node in rows], dtype=np.int32))
+
+
+def test_each_node_has_a_disk_of_its_own() -> None:
+    """What one node holds, another has to fetch; that is due to the node, and fetched from upstream again."""
+    trace = nodes((0, "nginx:1", NGINX, 0), (1, "nginx:1", NGINX, 1), (2, "nginx:1", NGINX, 1))
+    result = replay(trace, Mirror())
+    assert result.misses == {Cause.NEVER_SEEN: 1, Cause.COLD_NODE: 1}
+    assert (result.hits, result.filled_bytes, result.upstream_pulls) == (1, 220, 2)
+
+
+def test_a_run_reaches_the_nodes_that_are_there() -> None:
+    """Node 0 pulled an hour before the run, node 1 a fortnight before it, node 2 only after it."""
+    late = 14 * 24
+    trace = nodes(
+        (0, "mysql:8", MYSQL, 1),
+        (late, "mysql:8", MYSQL, 0),
+        (late + 2, "nginx:1", NGINX, 0),
+        (late + 3, "nginx:1", NGINX, 2),
+    )
+    result = replay(trace, Mirror(ttl=None), runs=[warm(late + 1, ("nginx:1", NGINX))])
+    assert result.warmed_bytes == 110
+    assert result.misses == {Cause.NEVER_SEEN: 1, Cause.COLD_NODE: 2}
+
+
+def test_upstream_pulls_are_manifests_for_clients_and_for_runs() -> None:
+    """The run fetches one, the client another; a hit and a lapsed layer of a held manifest are none."""
+    result = replay(
+        [pull(1, "nginx:1", NGINX), pull(2, "redis:7", REDIS), pull(3, "redis:7", REDIS)],
+        Mirror(),
+        runs=[warm(0, ("nginx:1", NGINX))],
+    )
+    assert [image for _, image in result.fetched] == ["nginx:1", "redis:7"]
+
+
+def test_pulls_over_the_quota_are_counted_in_a_sliding_window() -> None:
+    """Two in six hours: the third within them is refused, and frees nothing; at six hours there is room."""
+    hour = 3_600_000_000
+    fetched = [(at * hour, "a") for at in (0, 1, 2, 5, 6, 7)]
+    assert over_quota(fetched, 2, timedelta(hours=6)) == 2
+    assert over_quota(fetched, 1, timedelta(hours=6)) == 4
+    assert over_quota([], 2, timedelta(hours=6)) == 0
+
+
+def test_percentiles_are_of_seconds_that_pulls_took() -> None:
+    """A cold pull of 5 round trips and 110 bytes, and a warm one that takes 4 local ones and its bytes."""
+    cost = Cost(round_trip=1, bandwidth=110, local_round_trip=0.5, local_bandwidth=55)
+    result = replay([pull(0, "nginx:1", NGINX), pull(1, "nginx:1", NGINX)], Mirror(), cost=cost)
+    assert result.took.tolist() == [10.0, 4.0]
+    assert result.percentile(50) == 7.0
+    assert replay([], Mirror()).percentile(50) is None
+
+
+def test_precision_is_the_share_of_warmed_bytes_that_was_used() -> None:
+    """Redis needs 130 bytes, of which nginx uses the base."""
+    result = replay([pull(1, "nginx:1", NGINX)], Mirror(), runs=[warm(0, ("redis:7", REDIS))])
+    assert result.precision == pytest.approx(100 / 130)
+    assert replay([], Mirror()).precision is None
+
+
+def test_sites_add_up() -> None:
+    """Two sites as one: counts are summed, windows stay apart."""
+    one = replay([pull(0, "nginx:1", NGINX)], Mirror(), cost=Cost(1, 110))
+    two = replay([pull(0, "mysql:8", MYSQL), pull(1, "mysql:8", MYSQL)], Mirror(), cost=Cost(1, 200))
+    both = together([one, two])
+    assert (both.pulls, both.hits, both.filled_bytes) == (3, 1, 310)
+    assert both.waiting == (6.0, 5.0)
+    assert both.misses == {Cause.NEVER_SEEN: 2}
+    assert len(both.took) == 3
