@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from prewarm.insight.costs import Cost
 from prewarm.insight.mirrors import FRESH
-from prewarm.insight.replay import Cost
 from prewarm.insight.serving import FILLING, TTL, Evidence, Source, judge, source_of
 
 if TYPE_CHECKING:
