@@ -1,8 +1,9 @@
-"""Synthetic registries of five kinds, as hour grids with the true rate of every image and hour.
+"""Synthetic registries of seven kinds, as hour grids with the true rate of every image and hour.
 
 Written from what registries are known to do, not from what a model assumes: people who come in at eight,
 build tags that live for hours, jobs that keep their minute, clusters that scale out when nobody planned
-it, images that are pulled once a week. Equal seeds give equal grids. All are labelled synthetic.
+it, images that are pulled once a week, products on their release day, the builds of a monorepo. Equal
+seeds give equal grids. All are labelled synthetic.
 """
 
 from __future__ import annotations
@@ -124,12 +125,79 @@ def crons(seed: int) -> Registry:
     return _drawn(draft, exact="cron/")
 
 
+def releases(seed: int) -> Registry:
+    """Products with a release every few weeks: a rush on the new tag that ebbs over days, laggards.
+
+    Customers live in all time zones, so the hour of the day says little; some never leave the old tags.
+    """
+    draft = _draft(seed)
+    workdays = [
+        hour for hour in range(24, draft.hours - 24) if hour // 24 % 7 < 5 and hour % 24 in range(9, 17)
+    ]
+    rhythm = 0.8 + 0.2 * np.sin(2 * np.pi * (draft.told.hour - 9) / 24)
+    for number in range(30):
+        level = 0.5 * draft.rng.lognormal(0, 1.0)
+        times = np.sort(draft.rng.choice(workdays, int(draft.rng.integers(1, 4)), replace=False)).tolist()
+        latest = 0.3 * level * np.ones(draft.hours)
+        stay = level * np.ones(draft.hours)  # users of the tag before the first release
+        for release, hour in enumerate(times):
+            draft.add(f"product/p{number:02}:v{release}", stay * rhythm)
+            since = np.maximum(np.arange(draft.hours) - hour, 0)
+            moved = 1 - np.exp(-since / draft.rng.uniform(48, 240))
+            rush = draft.rng.lognormal(2.0, 0.7) * level * np.exp(-since / draft.rng.uniform(8, 40))
+            out = np.arange(draft.hours) >= hour
+            latest += 0.5 * rush * out
+            stay, gone = level * moved + rush * out, np.where(out, 0.15 + 0.85 * (1 - moved), 1)
+            draft.rates[-1] *= gone
+        draft.add(f"product/p{number:02}:v{len(times)}", stay * rhythm)
+        draft.add(f"product/p{number:02}:latest", latest * rhythm)
+    return _drawn(draft)
+
+
+def monorepo(seed: int) -> Registry:
+    """One repository of sources, many services: each merge pushes a tag for the services it touches.
+
+    Its tests pull these tags within three hours, staging pulls a third of them once more, a nightly run pulls
+    the newest of every service, and each build pulls one of the base images, which roll over on Mondays.
+    """
+    draft = _draft(seed)
+    told, services = draft.told, 15
+    merges = np.flatnonzero(draft.rng.random(draft.hours) < 0.7 * _rhythm(draft, "work"))
+    touched = draft.rng.dirichlet(np.full(services, 0.7))
+    bases = np.zeros((5, draft.hours))
+    born: list[list[tuple[int, NDArray[np.float64]]]] = [[] for _ in range(services)]
+    for hour in merges.tolist():
+        count = min(1 + draft.rng.poisson(1.5), services)
+        for service in draft.rng.choice(services, count, replace=False, p=touched).tolist():
+            rate = np.zeros(draft.hours)
+            tests = draft.rng.uniform(1, 8) * np.array([1.0, 0.6, 0.2])
+            rate[hour : hour + 3] = tests[: draft.hours - hour]
+            staged = hour + int(draft.rng.integers(1, 5))
+            if draft.rng.random() < 1 / 3 and staged < draft.hours:
+                rate[staged] += 6
+            born[service].append((hour, rate))
+            bases[service % len(bases), hour : hour + 2] += 1.5
+    for service, tags in enumerate(born):
+        for (hour, rate), (succeeded, _) in pairwise([*tags, (draft.hours, np.empty(0))]):
+            nightly = (
+                (told.hour == 2) & (np.arange(draft.hours) > hour) & (np.arange(draft.hours) <= succeeded)
+            )
+            draft.add(f"mono/service{service:02}:{hour:04}", rate + 2.0 * nightly)
+    week = np.arange(draft.hours) // WEEK
+    for number, rate in enumerate(bases):
+        for monday in range(WEEKS):
+            draft.add(f"base/b{number}:2026w{37 + monday}", (rate + 0.1) * (week == monday))
+    return _drawn(draft)
+
+
 REGIMES: dict[str, Callable[[int], Registry]] = {
     "office": office,
     "builds": builds,
     "sparse": sparse,
     "scale-outs": scale_outs,
     "crons": crons,
+    "releases": releases,
+    "monorepo": monorepo,
 }
 
 

@@ -153,6 +153,9 @@ def _explain(found: list[Explanation]) -> None:
             rows.append(
                 ("what became of such", f"× {each.factor:.2f}", "images as silent, as old, as superseded")
             )
+        if each.plain:
+            told = f"weighs {each.plain.weight:.0%} beside all this, as it told the images apart"
+            rows.append((f"by {each.plain.name}", f"{each.plain.mean:.3f}", told))
         rows.append((f"expected by {each.model}", f"{each.mean:.3f}", ""))
         output.print_table(
             ("step", "pulls an hour", "what it is"), rows, right=("pulls an hour",), title=title

@@ -146,7 +146,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One of the views that `auto` averages: the pulls that it expects, and its weight for this image."""
+    """What a simple model says: the pulls that it expects, and its weight for this image."""
 
     name: str
     mean: float
@@ -158,7 +158,8 @@ class Explanation:
     """Why an image has the mean it has, in the hour that begins at `time`.
 
     The last link times `ratio` is what the profile expects. `auto` averages it with other `views`, and
-    multiplies by `factor`: what became of images in its state. `mean` is what `model` says, as ranked.
+    multiplies by `factor`: what became of images in its state; where a `plain` mean told the site's images
+    apart better, that has a weight beside the rest. `mean` is what `model` says, as ranked.
     """
 
     image: str
@@ -169,6 +170,7 @@ class Explanation:
     model: str = "profile"
     views: tuple[View, ...] = ()
     factor: float = 1.0
+    plain: View | None = None
 
 
 def explain(grid: Grid, model: str, answers: Answers, prior: Prior, image: str, hour: int) -> Explanation:
@@ -180,20 +182,21 @@ def explain(grid: Grid, model: str, answers: Answers, prior: Prior, image: str, 
     row = _row(grid, image)
     fitted = answers.profile if isinstance(answers, Averaged) else fit(Profile(prior), grid)
     links, ratio = _chain(fitted, row, hour)
-    views, factor = _averaged(answers, row, hour) if isinstance(answers, Averaged) else ((), 1.0)
+    averaged = _averaged(answers, row, hour) if isinstance(answers, Averaged) else ((), 1.0, None)
     mean = float(answers.means(range(hour, hour + 1))[row, 0])
-    return Explanation(image, grid.cutoff + hour * HOUR, links, ratio, mean, model, views, factor)
+    return Explanation(image, grid.cutoff + hour * HOUR, links, ratio, mean, model, *averaged)
 
 
-def _averaged(answers: Averaged, row: int, hour: int) -> tuple[tuple[View, ...], float]:
-    """The views of one image with their weights, and its factor; nothing for one that is not averaged."""
+def _averaged(answers: Averaged, row: int, hour: int) -> tuple[tuple[View, ...], float, View | None]:
+    """The views of one image with their weights, its factor, its plain mean; none if it is not averaged."""
     if row not in answers.rows:
-        return (), 1.0
+        return (), 1.0, None
     place = int(np.searchsorted(answers.rows, row))
     means = answers.views(range(hour, hour + 1))[:, place, 0]
     weights = answers.weight(hour)[:, place]
     views = [View(*each) for each in zip(VIEWS, means.tolist(), weights.tolist(), strict=True)]
-    return tuple(views), float(answers.factor(hour)[place])
+    plain, share = answers.plain(hour)
+    return tuple(views), float(answers.factor(hour)[place]), View("plain mean", float(plain[place]), share)
 
 
 def _chain(fitted: Fitted, row: int, hour: int) -> tuple[tuple[Link, ...], float]:

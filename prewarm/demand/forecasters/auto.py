@@ -12,6 +12,10 @@ the average expected of such images and what came gives one factor for each such
 that was succeeded leaves within hours where the site's tags do, and a weekly job is still waited for
 where jobs come back.
 
+Some sites' demand has little more to tell than how often each image is pulled; there the average only adds
+noise. So it is hedged with a plain mean: how well each of the two ranked the images at the same tests says
+what part of a site's pulls the plain mean may divide.
+
 A thousandth of the image's plain rate is added to its mean: among the unlikely, the popular come first. Only
 the busiest images are averaged, so that the cost of a large site stays that of its profile.
 """
@@ -57,6 +61,8 @@ SPANS = ((0, 1), (1, 3), (3, 8), (8, HORIZON))  # a state has a factor for each 
 FORGET = 0.9  # a loss of yesterday weighs so much of one of today
 TEMPERATURE = 3.0
 BORROWED = 16.0  # tests that the losses of all images of its age are worth to an image
+PLAIN = 24.0  # hours, half-life of the mean that the average is hedged with
+HEDGE = 0.2  # perfectly ranked hours that one was ahead by, for its odds to be e times as good
 FLOOR = 0.01  # of a mean whose loss is taken
 LEAST = 1e-3  # of an image's plain rate, added to its mean: without it the order among the unlikely is noise
 
@@ -93,9 +99,10 @@ class Auto:
         young = np.digitize(busy.hours - first_seen(busy.counts), AGES)
         weights = np.stack([_weights(tests, young, *span) for span in LEADS])
         factors = np.stack([_factors(tests, weights, *span) for span in SPANS])
-        state = _states(busy, activity)
-        dispersion = learnt(before or self.prior.dispersion, _errors(tests, weights, factors))
-        return Averaged(profile, rows, busy, weights, factors[:, state], dispersion)
+        said = [test.expected(weights, factors) for test in tests]
+        shares = _shares(tests, said)
+        dispersion = learnt(before or self.prior.dispersion, _errors(tests, said, shares))
+        return Averaged(profile, rows, busy, weights, factors[:, _states(busy, activity)], shares, dispersion)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +114,7 @@ class Averaged:
     busy: Grid  # the history of these
     weights: NDArray[np.float64]  # lead stretch x view x image
     factors: NDArray[np.float64]  # span x image
+    shares: NDArray[np.float64]  # lead stretch: of the pulls, that the plain mean divides
     dispersion: Dispersion
 
     def means(self, ahead: range) -> NDArray[np.float32]:
@@ -116,6 +124,8 @@ class Averaged:
         mean = np.empty((len(self.rows), len(ahead)), dtype=np.float32)
         for column, hour in enumerate(ahead):
             mean[:, column] = (self.weight(hour) * views[:, :, column]).sum(axis=0) * self.factor(hour)
+        plain = weighted_mean(self.busy, PLAIN)
+        mean = _hedged(mean, plain, self.shares[[_stretch(LEADS, hour) for hour in ahead]])
         mean += LEAST * last_hours(self.busy, RATED)[:, None]
         result[self.rows] = np.minimum(mean, self.profile.cap[self.rows, None])
         return result
@@ -123,6 +133,13 @@ class Averaged:
     def views(self, ahead: range) -> NDArray[np.float32]:
         """What each view says of the averaged images: view x image x hour."""
         return _views(self.busy, ahead, self.profile.means(ahead)[self.rows])
+
+    def plain(self, hour: int) -> tuple[NDArray[np.float32], float]:
+        """The plain mean of the averaged images at that hour's level, and its share in `means`."""
+        average = (self.weight(hour) * self.views(range(hour, hour + 1))[:, :, 0]).sum(axis=0)
+        mean = (average * self.factor(hour))[:, None]
+        share = float(self.shares[_stretch(LEADS, hour)])
+        return _hedged(mean, weighted_mean(self.busy, PLAIN), np.ones(1))[:, 0], share
 
     def weight(self, hour: int) -> NDArray[np.float64]:
         """The weight of each view in the hour `hour` after the cutoff, view x image."""
@@ -145,6 +162,7 @@ class _Test:
     """What the views would have said at an earlier origin, and what came."""
 
     views: NDArray[np.float32]  # view x image x hour
+    plain: NDArray[np.float32]  # by image
     pulls: NDArray[np.float32]  # image x hour; 0 where it is not known
     known: NDArray[np.bool_]  # hour: no outage
     there: NDArray[np.bool_]  # image: pulled before the origin
@@ -157,6 +175,16 @@ class _Test:
         hours = slice(leads.start, leads.stop)
         mean = np.einsum("vi,vih->ih", weights, self.views[:, :, hours])
         return np.asarray(np.maximum(mean, 1e-4), dtype=np.float64)
+
+    def expected(self, weights: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the average would have said with what became of such images, image x hour."""
+        result = np.zeros(self.pulls.shape)
+        for span, (begin, end) in enumerate(SPANS):
+            leads = range(begin, min(end, self.pulls.shape[1]))
+            if leads:
+                mean = self.average(weights[_stretch(LEADS, begin)], leads)
+                result[:, begin : leads.stop] = mean * factors[span, self.state][:, None]
+        return result
 
 
 def _tests(prior: Prior, busy: Grid, activity: NDArray[np.float64]) -> Iterator[_Test]:
@@ -171,6 +199,7 @@ def _tests(prior: Prior, busy: Grid, activity: NDArray[np.float64]) -> Iterator[
         pulls = np.asarray(busy.counts[:, origin : origin + len(ahead)].toarray(), dtype=np.float32)
         yield _Test(
             views=_views(before, ahead, Profile(prior).forecast(before, ahead)),
+            plain=weighted_mean(before, PLAIN),
             pulls=pulls * known,
             known=known,
             there=first < origin,
@@ -247,19 +276,48 @@ def _factors(tests: list[_Test], weights: NDArray[np.float64], begin: int, end: 
     return np.clip((came + DOUBT) / (expected + DOUBT), *FACTORS)
 
 
+def _shares(tests: list[_Test], said: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The share of the pulls that the plain mean may divide, by stretch of leads; an eighth untested.
+
+    The average has chosen its weights on these very tests, so a tie goes to it.
+    """
+    gain = np.zeros(len(LEADS))
+    for test, mean in zip(tests, said, strict=True):
+        pulls, plain = test.pulls[test.there], np.broadcast_to(test.plain[:, None], mean.shape)
+        better = test.discount * (_gained(pulls, plain[test.there]) - _gained(pulls, mean[test.there]))
+        gain += [better[begin:end].sum() for begin, end in LEADS]
+    return np.asarray(1 / (1 + len(VIEWS) * np.exp(-np.clip(gain / HEDGE, -50, 50))), dtype=np.float64)
+
+
+def _gained(pulls: NDArray[np.float32], mean: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Normalised discounted cumulative gain of the order of the means, by hour; 1 where nothing came."""
+    gain, place = np.log2(1 + pulls), 1 / np.log2(np.arange(2, len(pulls) + 2))
+    found = place @ np.take_along_axis(gain, np.argsort(-mean, axis=0, kind="stable"), axis=0)
+    best = place @ np.sort(gain, axis=0)[::-1]
+    return np.asarray(np.divide(found, best, out=np.ones(len(best)), where=best > 0), dtype=np.float64)
+
+
+def _hedged(
+    mean: NDArray[np.floating], plain: NDArray[np.float32], shares: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """`shares` (by hour) of each hour's pulls divided as the plain mean says, the rest as they were."""
+    total = plain.sum(dtype=np.float64)
+    if not total:
+        return mean.astype(np.float32)
+    level = mean.sum(axis=0, dtype=np.float64) * shares / total
+    return np.asarray(mean * (1 - shares) + plain[:, None] * level, dtype=np.float32)
+
+
 def _errors(
-    tests: list[_Test], weights: NDArray[np.float64], factors: NDArray[np.float64]
+    tests: list[_Test], said: list[NDArray[np.float64]], shares: NDArray[np.float64]
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """(mean, pulls) of the known cells of each test, for the dispersion."""
-    for test in tests:
-        for span, (begin, end) in enumerate(SPANS):
-            leads = range(begin, min(end, test.pulls.shape[1]))
-            if not leads:
-                continue
-            mean = test.average(weights[_stretch(LEADS, begin)], leads) * factors[span, test.state][:, None]
-            cells = np.broadcast_to(test.known[begin : leads.stop] & test.there[:, None], mean.shape)
-            pulls = test.pulls[:, begin : leads.stop]
-            yield np.maximum(mean[cells], FLOOR), pulls[cells].astype(np.float64)
+    for test, average in zip(tests, said, strict=True):
+        hours = average.shape[1]
+        share = shares[[_stretch(LEADS, hour) for hour in range(hours)]]
+        mean = _hedged(average * test.there[:, None], test.plain * test.there, share).astype(np.float64)
+        cells = np.broadcast_to(test.known & test.there[:, None], mean.shape)
+        yield np.maximum(mean[cells], FLOOR), test.pulls[cells].astype(np.float64)
 
 
 def _activity(profile: Fitted) -> NDArray[np.float64]:

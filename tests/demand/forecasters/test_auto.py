@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prewarm.demand.forecasters.auto import VIEWS, Auto
+from prewarm.demand.forecasters.auto import VIEWS, Auto, _hedged
+from prewarm.demand.forecasters.baselines import weighted_mean
 from prewarm.demand.forecasters.profile import Profile
 from prewarm.demand.series import WEEK, Grid
 from tests.contracts import DAY, busy, history
@@ -108,3 +109,36 @@ def test_a_short_history_has_an_answer(hours: int) -> None:
     """With hours of log, and no or few tests, a steady image is expected to go on."""
     means = Auto().forecast(history(np.full((3, hours), 5.0)), range(1))
     assert np.allclose(means, 5, rtol=0.35)
+
+
+def moody(seed: int = 0) -> Grid:
+    """Forty images of constant, unequal shares in what the site pulls, which comes and goes within hours."""
+    rng = np.random.default_rng(seed)
+    mood = np.zeros(HOURS)
+    for hour in range(1, HOURS):
+        mood[hour] = 0.92 * mood[hour - 1] + 0.39 * rng.normal()
+    rates = 8.0 / (1 + np.arange(40)) ** 1.3
+    return history(rng.poisson(rates[:, None] * np.exp(2 * mood - 2)).astype(np.float64))
+
+
+def test_a_plain_mean_divides_the_pulls_of_a_site_whose_images_come_and_go_together() -> None:
+    """Busy hours say nothing of which image is next: the hour ahead is ranked by how often each is pulled."""
+    grid = moody()
+    answers = Auto().fit(grid)
+    assert answers.shares.min() > 0.8
+    plain = weighted_mean(grid, 24.0)
+    means = answers.means(range(1))[:, 0]
+    assert np.intersect1d(np.argsort(-means)[:10], np.argsort(-plain)[:10]).size >= 9
+
+
+def test_where_there_are_rhythms_the_plain_mean_divides_nothing() -> None:
+    """Jobs with hours of their own are told apart by these, not by how often they run."""
+    jobs = history(np.vstack([job(24, hour) for hour in range(12)]))
+    assert Auto().fit(jobs).shares.max() < 0.01
+
+
+def test_the_hedge_moves_pulls_between_images_and_adds_none() -> None:
+    """Hour by hour the hedged means add up to what the average expects of the site."""
+    mean = np.array([[4.0, 0.0], [2.0, 3.0]])
+    hedged = _hedged(mean, np.array([1.0, 1.0], np.float32), np.array([0.5, 1.0]))
+    assert hedged == pytest.approx(np.array([[3.5, 1.5], [2.5, 1.5]]))
