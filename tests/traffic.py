@@ -139,3 +139,29 @@ def steady(
         for image in range(images)
         for client in dice.sample(range(clients), 1)
     ]  # fmt: skip
+
+
+def lines(met: Iterable[Met], *, cache: bool = False, seconds: bool = False) -> str:
+    """The combined log of the mirror: a HEAD of the tag, its manifest and four blobs a pull.
+
+    With `cache` or `seconds` lines end with `$upstream_cache_status` or `$request_time`, as nginx has them.
+    """
+    stamped = []
+    for each in met:
+        repository, _, tag = each.ask.image.rpartition(":")
+        root = f"/v2/{repository}"
+        blobs = [f"{random.Random(f'{each.digest}{blob}').getrandbits(256):064x}" for blob in range(4)]
+        asked = [("HEAD", f"{root}/manifests/{tag}", 700), ("GET", f"{root}/manifests/{each.digest}", 700)]
+        asked += [("GET", f"{root}/blobs/sha256:{blob}", each.ask.bytes // 4) for blob in blobs]
+        at = each.ask.at
+        for method, path, size in asked:
+            took = each.seconds / 6
+            told = f" {'MISS' if each.miss else 'HIT'}" if cache else ""
+            told += f" {took:.3f}" if seconds else ""
+            stamp = at.strftime("%d/%b/%Y:%H:%M:%S +0000")
+            line = (
+                f'{each.ask.client} - - [{stamp}] "{method} {path} HTTP/1.1" 200 {size} "-" "docker/27.3.1"'
+            )
+            stamped.append((at, f"{line}{told}\n"))
+            at += timedelta(seconds=took)
+    return "".join(line for _, line in sorted(stamped, key=lambda pair: pair[0]))

@@ -99,6 +99,16 @@ def size(count: int | None) -> str:
     return f"{value:.1f} TB"
 
 
+def write(path: Path, text: str) -> None:
+    """A file of text; SettingsError in one line when it cannot be written."""
+    from prewarm.errors import SettingsError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def discard() -> None:
     """What stdout cannot take goes nowhere: trying again at exit would be a second error."""
     with suppress(OSError):

@@ -7,11 +7,12 @@ import io
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from prewarm.cli import options, output
+from prewarm.cli import html, options, output
 
 if TYPE_CHECKING:
     from prewarm.insight.reports import Report, Row
@@ -31,6 +32,9 @@ SHOWN = 12  # rows of a table on a terminal
     "--format", "form", type=click.Choice(["table", "csv"]), default="table", show_default=True,
     help="csv is the report's main table.",
 )  # fmt: skip
+@click.option(
+    "--html", "file", type=click.Path(path_type=Path), metavar="FILE", help="Also write one HTML page."
+)
 @options.common
 def report(
     settings: Settings,
@@ -41,6 +45,7 @@ def report(
     since: datetime | None,
     until: datetime | None,
     form: str,
+    file: Path | None,
 ) -> None:
     """What happened, and what that cannot tell: misses, hit-rate, latency, concentration.
 
@@ -54,6 +59,8 @@ def report(
     zone = settings.zone(site)
     scope = Scope(site, image, options.aware(since, zone), options.aware(until, zone))
     made = make(Lake.open(settings.lake), name, scope, settings.terms(site))
+    if file is not None:
+        output.write(file, html.report_page(made.document()))
     if as_json:
         output.print_json(made.document())
     elif form == "csv":
@@ -83,11 +90,12 @@ def show(made: Report) -> None:
     output.print_table(columns, [row[: len(columns)] for row in rows], right=columns[1:], title=made.name)
     for title, table in made.tables.items():
         if table:
-            _table(title, table)
+            rows_of(title, table)
     notes(made.sure, made.evidence, made.cannot_say)
 
 
-def _table(title: str, table: Any) -> None:
+def rows_of(title: str, table: Any) -> None:
+    """Rows as a table for people."""
     names = list(table[0])
     right = [name for name in names if any(_number(row[name]) for row in table)]
     heads = [name.replace("_", " ") for name in names]

@@ -64,6 +64,7 @@ class Evidence:
     told: int  # ... of them, of which it is known whether the cache had them
     ttl: timedelta | None  # of the cache: configured, assumed or, where `fitted`, read off the log
     fitted: Literal["ttl", "idle"] | None = None
+    declared: bool = False  # somebody said what the TTL is
     warmth: Warmth | None = None
 
     @property
@@ -125,7 +126,7 @@ def judge(source: Source, ttl: timedelta | None, known: bool) -> tuple[Evidence,
     count = len(frame)
 
     def evidence(kind: Kind, told: int, keeps: timedelta | None = ttl, **more: object) -> Evidence:
-        return Evidence(site, name, kind, count, told, keeps, **more)  # type: ignore[arg-type]
+        return Evidence(site, name, kind, count, told, keeps, declared=known, **more)  # type: ignore[arg-type]
 
     if (frame["kind"] == "local").any():
         misses = (frame["kind"] != "local").fill_null(True).to_numpy()

@@ -19,6 +19,8 @@ from heapq import heapify, heappop, heapreplace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from prewarm import compute, plugins
 from prewarm.errors import UnreadableInput
 from prewarm.lake import Lake
@@ -86,13 +88,14 @@ def ingest(
     pace: Pace = PACE,
     stopping: Callable[[], bool] = lambda: False,
     unchanged: Callable[[str], bool] = lambda path: False,
+    watching: Callable[[pl.DataFrame], None] = lambda accesses: None,
 ) -> IngestResult:
     """Read what is new in `sources` into `lake`.
 
     Sessions end after an idle `gap`. `progress` is told the bytes read and, where it is known, their
     total. `executor` runs the parsing; None takes a thread a core. When `stopping` answers True,
     reading ends early, with all that was read committed. Files for which `unchanged` answers True
-    are not looked at.
+    are not looked at. `watching` sees the accesses of each chunk that is new, refused ones as well.
 
     Raises UnreadableInput or UnknownFormat before anything is written when an input named by its path,
     or every input, cannot be read; others are skipped with a warning. Raises LakeError when another
@@ -106,7 +109,7 @@ def ingest(
         bar = _Bar(progress, logs)
         executor = executor or stack.enter_context(compute.threads())
         for source, found in opened:
-            _read_source(_Work(lake, source, gap, pace, executor, bar, stopping), found, result)
+            _read_source(_Work(lake, source, gap, pace, executor, bar, stopping, watching), found, result)
     result.seconds = time.perf_counter() - began
     return result
 
@@ -228,6 +231,7 @@ class _Work:
     executor: Executor
     bar: _Bar
     stopping: Callable[[], bool]
+    watching: Callable[[pl.DataFrame], None]
 
 
 def _read_source(work: _Work, logs: list[Log], result: IngestResult) -> None:
@@ -288,6 +292,7 @@ def _read(
             work.bar.advance(read.chunk.end - read.chunk.offset)
             if cursor.is_new(read):
                 _count(read, result, reports[cursor.log.path])
+                work.watching(read.accesses)
             settlement.add(cursor, read)
         if any(cursor.seen for cursor in cursors):
             settlement.finish()

@@ -32,3 +32,13 @@ def test_a_report_nobody_has_is_a_usage_error(prewarm: Prewarm) -> None:
 
     assert ran.code == 2
     assert "hit-rate" in ran.err
+
+
+def test_a_report_is_one_page_of_html(prewarm: Prewarm, log: Path, tmp_path: Path) -> None:
+    """With a picture of the hours, for a colleague without prewarm."""
+    prewarm("ingest", str(log))
+
+    assert prewarm("report", "misses", "--html", "misses.html").code == 0
+    page = (tmp_path / "misses.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "<svg" in page
