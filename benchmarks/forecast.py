@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from prewarm.demand.calendars import Site
+from prewarm.demand.counts import Counts
 from prewarm.demand.series import Grid
 
 IMAGES = 100_000
@@ -37,8 +37,7 @@ def workload(images: int = IMAGES) -> Grid:
     day = np.arange(hours) % 24
     weight = 0.2 + np.exp(-0.5 * ((day - 10) / 3) ** 2)
     columns = rng.choice(hours, pulls, p=weight / weight.sum())
-    counts = csr_array((np.ones(pulls, np.float32), (ranks, columns)), shape=(images, hours))
-    counts.sum_duplicates()
+    counts = Counts.at(ranks, columns, np.ones(pulls), (images, hours))
     return Grid(
         site=Site("boise", "America/Boise", "US-ID"),
         images=tuple(f"docker.io/team/r{i // 3}:{i % 3}" for i in range(images)),

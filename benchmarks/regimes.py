@@ -16,9 +16,9 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from prewarm.demand.calendars import Clock, Site, clock
+from prewarm.demand.counts import Counts
 from prewarm.demand.series import WEEK, Grid, repositories
 
 START = datetime(2026, 9, 7, tzinfo=UTC)  # a Monday
@@ -262,7 +262,7 @@ def _drawn(draft: _Draft, exact: str | None = None) -> Registry:
         images=tuple(images),
         repositories=repositories(images),
         start=START,
-        counts=csr_array(counts[pulled]),
+        counts=Counts.of(counts[pulled]),
         observed=np.ones(draft.hours, dtype=np.bool_),
     )
     return Registry(grid, rate[pulled])

@@ -24,6 +24,8 @@ def main() -> None:
     # A log is frame after frame of one size: to give their pages back and ask for them again is an eighth
     # of the time of reading it. It counts only before Polars is imported.
     os.environ.setdefault("_RJEM_MALLOC_CONF", ALLOCATOR)
+    # numpy's linear algebra would start a thread for every core, which costs more than it ever does for us.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     code = run(sys.argv[1:])
     gc.freeze()
     sys.exit(code)

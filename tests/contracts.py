@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from prewarm.demand.calendars import Site
+from prewarm.demand.counts import Counts
 from prewarm.demand.forecasters import Driver, Forecaster, Prior
 from prewarm.demand.series import Grid, repositories
 
@@ -29,7 +29,7 @@ def history(counts: NDArray[np.float64], site: Site | None = None) -> Grid:
         images=images,
         repositories=repositories(pl.Series(images, dtype=pl.String)),
         start=START,
-        counts=csr_array(counts.astype(np.float32)),
+        counts=Counts.of(counts),
         observed=np.ones(counts.shape[1], dtype=np.bool_),
     )
 
@@ -47,7 +47,7 @@ def with_outage(grid: Grid, begin: int, end: int) -> Grid:
     counts[:, begin:end] = 0
     observed = grid.observed.copy()
     observed[begin:end] = False
-    return Grid(grid.site, grid.images, grid.repositories, grid.start, csr_array(counts), observed)
+    return Grid(grid.site, grid.images, grid.repositories, grid.start, Counts.of(counts), observed)
 
 
 def hard_histories() -> Iterator[tuple[str, Grid]]:
@@ -122,7 +122,7 @@ def means_are_finite_and_not_negative(model: Forecaster) -> None:
         assert means.shape == (len(grid.images), 24), name
         assert np.isfinite(means).all(), name
         assert (means >= 0).all(), name
-        assert means.max(initial=0) <= 2 * grid.counts.max() + 6 if grid.images else True, name
+        assert means.max(initial=0) <= 2 * grid.counts.data.max(initial=0) + 6 if grid.images else True, name
 
 
 def hours_of_an_outage_are_not_read(model: Forecaster) -> None:

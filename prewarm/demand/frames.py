@@ -98,17 +98,12 @@ def _checked(df: pd.DataFrame) -> pl.DataFrame:
 
 def _dense(history: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     images = len(history.images)
-    values = np.asarray(history.counts.toarray(), dtype=np.float32)
+    values = history.counts.toarray()
     values[:, ~history.observed] = np.nan
     rows = np.repeat(np.arange(images), history.hours)
     return rows, np.tile(np.arange(history.hours), images), values.ravel()
 
 
 def _sparse(history: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    cells = history.counts.tocoo()
-    order = np.lexsort((cells.coords[1], cells.coords[0]))
-    return (
-        cells.coords[0][order].astype(np.int64),
-        cells.coords[1][order].astype(np.int64),
-        cells.data[order].astype(np.float32),
-    )
+    counts = history.counts
+    return counts.rows.astype(np.int64), counts.indices.astype(np.int64), counts.data

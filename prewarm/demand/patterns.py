@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from prewarm.demand.series import WEEK, Grid
 
@@ -26,7 +25,7 @@ def rhythm(grid: Grid, image: str | None = None) -> NDArray[np.float64]:
     rows = [row for row, name in enumerate(grid.images) if image in (None, name)]
     told = grid.clock()
     known = np.flatnonzero(grid.observed & ~told.holiday)
-    totals = np.asarray(grid.counts[rows].sum(axis=0), dtype=np.float64).ravel()
+    totals = grid.counts[rows].sum(axis=0)
     hours = np.bincount(told.hour_of_week[known], minlength=WEEK).astype(np.float64)
     pulls = np.bincount(told.hour_of_week[known], totals[known], minlength=WEEK)
     hours[hours == 0] = np.nan
@@ -35,7 +34,7 @@ def rhythm(grid: Grid, image: str | None = None) -> NDArray[np.float64]:
 
 def concentration(grid: Grid) -> NDArray[np.float64]:
     """Share of all pulls that the busiest 1, 2, 3 … images have; empty without pulls."""
-    totals = np.sort(np.asarray(grid.counts.sum(axis=1), dtype=np.float64).ravel())[::-1]
+    totals = np.sort(grid.counts.sum(axis=1))[::-1]
     return np.asarray(np.cumsum(totals) / totals.sum() if totals.any() else np.empty(0))
 
 
@@ -57,9 +56,8 @@ def churn(grid: Grid, top: int = 10) -> Churn:
     days = grid.hours // 24
     first = grid.hours - 24 * days
     day = np.arange(grid.hours - first) // 24
-    by_day = csr_array((np.ones(day.size, np.float32), (np.arange(day.size), day)), shape=(day.size, days))
-    daily = (grid.counts[:, first:] @ by_day).toarray()
-    rest = np.asarray(grid.counts[:, :first].sum(axis=1)).ravel()
+    daily = grid.counts[:, first:].grouped(day, np.ones(day.size), days)
+    rest = grid.counts[:, :first].sum(axis=1)
     before = (np.cumsum(daily, axis=1) + rest[:, None]) > 0
     fresh = (daily[:, 1:] > 0) & ~before[:, :-1]
     pulls = np.maximum(daily[:, 1:].sum(axis=0), 1)

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 
 from prewarm.demand.calendars import HOUR, Clock, Site, clock
+from prewarm.demand.counts import Counts
 from prewarm.demand.selection import image_column
 from prewarm.errors import NotEnoughHistory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from scipy.sparse import csr_array
 
 WEEK = 168
 LAST_MINUTES = timedelta(minutes=10)  # an hour that was logged into these was logged to its end
@@ -29,9 +29,8 @@ _NEVER_SILENT = 3
 class Grid:
     """Pulls per image and hour of one site.
 
-    `counts` is sparse, images x hours, float32, without stored zeros. Column t covers
-    `[start + t h, start + (t + 1) h)`; `start` is aware UTC, aligned to the site's own clock (so 08:00 in
-    Mumbai begins a column).
+    `counts` is sparse, images x hours. Column t covers `[start + t h, start + (t + 1) h)`; `start` is aware
+    UTC, aligned to the site's own clock (so 08:00 in Mumbai begins a column).
     `observed[t]` is False where the site logged nothing because of an outage: those hours are
     unknown, not zero. `repositories[i]` numbers the repository of image i.
     """
@@ -40,12 +39,12 @@ class Grid:
     images: tuple[str, ...]
     repositories: NDArray[np.int32]
     start: datetime
-    counts: csr_array
+    counts: Counts
     observed: NDArray[np.bool_]
 
     @property
     def hours(self) -> int:
-        return int(self.counts.shape[1])
+        return self.counts.hours
 
     @property
     def cutoff(self) -> datetime:
@@ -147,16 +146,11 @@ def count(
     return Grid(site, tuple(images), repositories(images), start, counts, observed)
 
 
-def sparse(cells: pl.DataFrame, hours: int) -> tuple[pl.Series, csr_array]:
+def sparse(cells: pl.DataFrame, hours: int) -> tuple[pl.Series, Counts]:
     """Rows `image, hour, y` as the sorted names of the images and their counts, images x hours."""
-    from scipy.sparse import csr_array  # heavy, and executing a plan needs none of it
-
     images = cells["image"].unique().sort()
     rows = images.search_sorted(cells["image"]).to_numpy()
-    values = cells["y"].cast(pl.Float32).to_numpy()
-    counts = csr_array((values, (rows, cells["hour"].to_numpy())), shape=(len(images), hours))
-    counts.eliminate_zeros()  # a stored zero would look like a first pull
-    return images, counts
+    return images, Counts.at(rows, cells["hour"].to_numpy(), cells["y"].to_numpy(), (len(images), hours))
 
 
 def repositories(images: pl.Series) -> NDArray[np.int32]:

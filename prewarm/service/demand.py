@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi import Query as Parameters
 from pydantic import AwareDatetime, Field
@@ -85,7 +84,7 @@ def _demand(held: Held, question: Hours) -> bytes:
     first, last = _span(view, question.since, question.until)
     grid = view.grid
     rows = slice(None) if image is None else [view.row(image)]
-    counts = np.asarray(grid.counts[rows].sum(axis=0)).ravel()
+    counts = grid.counts[rows].sum(axis=0)
     found = [
         {"time": grid.start + hour * HOUR, "pulls": int(counts[hour]) if grid.observed[hour] else None}
         for hour in range(first, last)

@@ -61,8 +61,8 @@ def _body(held: Held, question: Question) -> bytes:
     return answers.as_json({**pages, "images": rows})
 
 
-def _totals(view: View) -> NDArray[np.float32]:
-    return np.asarray(view.grid.counts.sum(axis=1)).ravel()
+def _totals(view: View) -> NDArray[np.float64]:
+    return view.grid.counts.sum(axis=1)
 
 
 def _row(held: Held, view: View, row: int, pulls: int) -> dict[str, Any]:

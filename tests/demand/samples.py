@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from prewarm.demand.calendars import Site, clock
+from prewarm.demand.counts import Counts
 from prewarm.demand.series import Grid, repositories
 from prewarm.logs import pulls
 
@@ -71,4 +71,4 @@ def office(weeks: int = 5, images: int = 60, seed: int = 3) -> tuple[Grid, NDArr
     names = tuple(f"docker.io/team/r{family[i]:02}:{i:02}" for i in range(images))
     numbers = repositories(pl.Series(names, dtype=pl.String))
     observed = np.ones(hours, dtype=np.bool_)
-    return Grid(site, names, numbers, MONDAY, csr_array(counts.astype(np.float32)), observed), rate
+    return Grid(site, names, numbers, MONDAY, Counts.of(counts), observed), rate

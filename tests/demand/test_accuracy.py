@@ -19,7 +19,7 @@ def captured(score: Callable[[Grid, int], NDArray[np.float64]], days: int = 3, e
     grid, _ = office()
     got = best = 0.0
     for hour in range(grid.hours - 24 * days, grid.hours, every):
-        outcome = grid.counts[:, [hour]].toarray().ravel()
+        outcome = grid.counts[:, hour : hour + 1].toarray().ravel()
         chosen = np.argsort(-score(grid.until(hour), hour), kind="stable")[:TOP]
         got += outcome[chosen].sum()
         best += np.sort(outcome)[-TOP:].sum()

@@ -36,9 +36,7 @@ from prewarm.demand.forecasters.profile import (
     Fitted,
     Profile,
     bins_of_week,
-    first_seen,
     fit,
-    last_seen,
     weekly_columns,
 )
 from prewarm.demand.series import Grid
@@ -96,7 +94,7 @@ class Auto:
         busy = history if len(rows) == len(history.images) else history.of(rows)
         activity = _activity(profile)
         tests = list(_tests(self.prior, busy, activity))
-        young = np.digitize(busy.hours - first_seen(busy.counts), AGES)
+        young = np.digitize(busy.hours - busy.counts.first(), AGES)
         weights = np.stack([_weights(tests, young, *span) for span in LEADS])
         factors = np.stack([_factors(tests, weights, *span) for span in SPANS])
         said = [test.expected(weights, factors) for test in tests]
@@ -189,14 +187,14 @@ class _Test:
 
 def _tests(prior: Prior, busy: Grid, activity: NDArray[np.float64]) -> Iterator[_Test]:
     """Tests of the last week, each from the hours before its origin, the latest first."""
-    first = first_seen(busy.counts)
+    first = busy.counts.first()
     for back in BACK:
         origin = busy.hours - back
         if origin < HORIZON or not busy.images:
             return
         before, ahead = busy.until(origin), range(min(HORIZON, back))
         known = busy.observed[origin : origin + len(ahead)]
-        pulls = np.asarray(busy.counts[:, origin : origin + len(ahead)].toarray(), dtype=np.float32)
+        pulls = busy.counts[:, origin : origin + len(ahead)].toarray()
         yield _Test(
             views=_views(before, ahead, Profile(prior).forecast(before, ahead)),
             plain=weighted_mean(before, PLAIN),
@@ -329,7 +327,7 @@ def _activity(profile: Fitted) -> NDArray[np.float64]:
 
 def _states(history: Grid, activity: NDArray[np.float64]) -> NDArray[np.int64]:
     """The state of each image at the end of `history`: silence, age, and whether it was succeeded."""
-    first, last = first_seen(history.counts), last_seen(history.counts)
+    first, last = history.counts.first(), history.counts.last()
     silence = np.digitize(activity[history.hours] - activity[last + 1], SILENCES)
     age = np.digitize(history.hours - first, AGES)
     newest = np.full(int(history.repositories.max(initial=-1)) + 1, -1, dtype=np.int64)

@@ -137,7 +137,7 @@ class TSB:
         """Chance x size now, the same for every hour."""
         counts = history.counts
         weights = _decay(history, 1 - self.chance)
-        rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+        rows = counts.rows
         chance = np.bincount(rows, weights[counts.indices], counts.shape[0])
         back = counts.indptr[rows + 1] - 1 - np.arange(counts.nnz)  # pulls after this one, by row
         recent = (1 - self.size) ** back
@@ -167,22 +167,15 @@ def same_hours(
 
     `past` labels the hours of the history. Labels that no hour had take the mean of the last day.
     """
-    rows: list[int] = []
-    columns: list[int] = []
-    shares: list[float] = []
     labels, place = np.unique(wanted, return_inverse=True)
+    column, share = np.zeros(history.hours, dtype=np.int64), np.zeros(history.hours)
     found = np.zeros(len(labels), dtype=np.bool_)
-    for column, label in enumerate(labels.tolist()):
+    for number, label in enumerate(labels.tolist()):
         hours = np.flatnonzero((past == label) & known)[::-1][: len(weights)]
-        found[column] = hours.size > 0
-        used = np.array(weights[: hours.size])
-        rows += hours.tolist()
-        columns += [column] * hours.size
-        shares += (used / used.sum()).tolist() if hours.size else []
-    from scipy.sparse import csr_array
-
-    mean = csr_array((np.array(shares, np.float32), (rows, columns)), shape=(history.hours, len(labels)))
-    result = np.asarray((history.counts @ mean).toarray(), dtype=np.float32)
+        found[number] = hours.size > 0
+        column[hours] = number
+        share[hours] = np.array(weights[: hours.size]) / sum(weights[: hours.size])
+    result = history.counts.grouped(column, share, len(labels))
     result[:, ~found] = last_hours(history, DAY)[:, None]
     return result[:, place]
 
@@ -214,6 +207,9 @@ def _flat(mean: NDArray[np.floating], ahead: range) -> NDArray[np.float32]:
 
 def _repeated(history: Grid, source: NDArray[np.int64]) -> NDArray[np.float32]:
     """The columns `source`; the last day's mean where it is -1."""
-    result = np.asarray(history.counts[:, np.maximum(source, 0)].toarray(), dtype=np.float32)
+    hours, place = np.unique(np.maximum(source, 0), return_inverse=True)
+    column, taken = np.zeros(history.hours, dtype=np.int64), np.zeros(history.hours)
+    column[hours], taken[hours] = np.arange(len(hours)), 1
+    result = history.counts.grouped(column, taken, len(hours))[:, place]
     result[:, source < 0] = last_hours(history, DAY)[:, None]
     return result

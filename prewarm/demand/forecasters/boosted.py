@@ -16,7 +16,7 @@ from scipy.sparse import csc_array
 
 from prewarm.demand.forecasters import FLAT, Prior
 from prewarm.demand.forecasters.baselines import latest
-from prewarm.demand.forecasters.profile import Profile, first_seen, last_seen
+from prewarm.demand.forecasters.profile import Profile
 from prewarm.demand.series import WEEK
 
 if TYPE_CHECKING:
@@ -106,13 +106,13 @@ class _State:
 def _state(history: Grid) -> _State:
     images, hours = history.counts.shape
     means = [_mean(history, span) for span in (6, 24, WEEK)]
-    age = np.minimum(hours - first_seen(history.counts), MONTH)
-    since = np.minimum(hours - 1 - last_seen(history.counts), MONTH)
+    age = np.minimum(hours - history.counts.first(), MONTH)
+    since = np.minimum(hours - 1 - history.counts.last(), MONTH)
     family = np.bincount(history.repositories, means[1]) if images else np.zeros(0)
-    peak = np.asarray(history.counts[:, -MONTH:].max(axis=1).toarray()).ravel() if images else np.zeros(0)
+    peak = history.counts[:, -MONTH:].peak()
     return _State(
         history=history,
-        by_hour=history.counts.tocsc(),
+        by_hour=history.counts.to_scipy().tocsc(),
         past=history.clock(),
         recent=np.column_stack([*means, since, age]).astype(np.float32),
         family=family[history.repositories].astype(np.float32),
@@ -156,7 +156,7 @@ def _samples(
     state = _state(before)
     known = np.flatnonzero(state.recent[:, 4] > 0)
     known = known[np.argsort(np.asarray(history.images)[known])]
-    outcome = history.counts[:, origin : origin + 24].tocsc()
+    outcome = history.counts[:, origin : origin + 24].to_scipy().tocsc()
     rng = np.random.default_rng(seed)
     share = min(max(1, rows // 24), len(known))
     x, y, mean = [], [], []

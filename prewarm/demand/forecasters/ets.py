@@ -89,7 +89,7 @@ def _notes(failed: list[str]) -> tuple[str, ...]:
 
 def _busiest(history: Grid, count: int) -> NDArray[np.int64]:
     """The images with most pulls in the hours that are read; ties by name."""
-    totals = np.asarray(history.counts[:, -HOURS:].sum(axis=1), dtype=np.float64)
+    totals = history.counts[:, -HOURS:].sum(axis=1)
     order = np.lexsort((np.asarray(history.images), -totals))[:count]
     return order[totals[order] > 0]
 

@@ -36,17 +36,15 @@ class Intervals:
 def intervals(history: Grid) -> Intervals:
     """The interval of every image that keeps one; gaps of an hour are no interval."""
     counts, images = history.counts, history.counts.shape[0]
-    runs = np.diff(counts.indptr)
-    rows = np.repeat(np.arange(images), runs)
+    runs, rows = np.diff(counts.indptr), counts.rows.astype(np.int64)
     same = rows[1:] == rows[:-1]
     gaps, owner = np.diff(counts.indices)[same].astype(np.int64), rows[1:][same]
     gap, often = _most_common(owner, gaps, images)
     share = often / np.maximum(runs - 1, 1)
-    last = np.full(images, -1, dtype=np.int64)
-    last[runs > 0] = counts.indices[counts.indptr[1:][runs > 0] - 1]
+    last = counts.last()
     kept = (often >= LEAST_GAPS) & (share >= LEAST_SHARE) & (gap > 1)
     kept &= history.hours - last <= MISSED * gap
-    total = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    total = counts.sum(axis=1)
     return Intervals(
         np.where(kept, gap, 0), last, share, total / np.maximum(runs, 1), total / max(history.hours, 1)
     )

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from prewarm.demand.forecasters import FLAT, Prior
 from prewarm.demand.series import WEEK, Grid
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from prewarm.demand.calendars import Clock
+    from prewarm.demand.counts import Counts
 
 EPS = 1e-4
 BINS = 48  # hour of day, then 24 more for the weekend
@@ -86,7 +86,7 @@ class Fitted:
         result = np.empty((len(self.history.images), len(ahead)), dtype=np.float32)
         for rows in _chunks(len(result)):
             week = self.hour_of_week(rows, self.hour_of_day(rows))
-            mu = week[:, columns] * self.ratio(rows, week)[:, None]
+            mu = np.take(week, columns, axis=1) * self.ratio(rows, week)[:, None]
             result[rows] = np.minimum(mu, self.cap[rows, None])
         return result
 
@@ -104,7 +104,8 @@ class Fitted:
     def hour_of_week(self, rows: slice, daily: NDArray[np.float32]) -> NDArray[np.float32]:
         """Pulls an hour by image and hour of week, before the recent level."""
         pulls, hours = self.window.by_hour_of_week(rows)
-        return self._shrink(pulls, hours, daily[:, self.window.bin_of_slot], self.model.strengths[2])
+        prior = np.take(daily, self.window.bin_of_slot, axis=1)  # daily[:, …] would lie in memory by column
+        return self._shrink(pulls, hours, prior, self.model.strengths[2])
 
     def ratio(self, rows: slice, week: NDArray[np.float32]) -> NDArray[np.float32]:
         """How busy the image has been over its last hours, beside what its profile expected then."""
@@ -116,37 +117,46 @@ class Fitted:
     def _shrink(
         self, pulls: NDArray[np.float32], hours: NDArray[np.float32], prior: NDArray[np.float32], nu: float
     ) -> NDArray[np.float32]:
-        strength = nu * (1 / prior + self.model.phi)
-        return ((pulls + strength * prior) / (hours + strength)).astype(np.float32)
+        extra = np.float32(nu * self.model.phi)
+        shrunk = prior * extra  # in place from here on: these tables are large
+        shrunk += nu
+        shrunk += pulls
+        exposure = nu / prior
+        exposure += extra
+        exposure += hours
+        shrunk /= exposure
+        return shrunk
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """The hours a profile reads, and their weights: sums over any images are one sparse product each."""
+    """The hours a profile reads, and their weights: sums over any images are one pass over their pulls."""
 
-    counts: csr_array  # images x hours of the window
+    counts: Counts  # of the hours of the window
     first: NDArray[np.int64]  # first hour with a pull; the window's length if there is none
     bin_of_slot: NDArray[np.int64]  # hour of week -> bin
-    bin_sums: csr_array  # hours x bins, weighted
+    slots: NDArray[np.int64]  # hour -> hour of week
+    daily: NDArray[np.float64]  # weight of each hour
     bin_hours: NDArray[np.float32]  # first hour x bin: exposure of an image first seen then
-    slot_sums: csr_array  # hours x hours of week
+    weekly: NDArray[np.float64]
     slot_hours: NDArray[np.float32]
-    recent_sums: csr_array  # hours x hours of week, the last hours only
+    lately: NDArray[np.float64]  # 0 but for the last hours
     recent_hours: NDArray[np.float32]
 
     def by_bin(self, rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weighted pulls and hours, image x bin."""
-        return (self.counts[rows] @ self.bin_sums).toarray(), self.bin_hours[self.first[rows]]
+        pulls = self.counts[rows].grouped(self.bin_of_slot[self.slots], self.daily, BINS)
+        return pulls, self.bin_hours[self.first[rows]]
 
     def by_hour_of_week(self, rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weighted pulls and hours, image x hour of week."""
-        return (self.counts[rows] @ self.slot_sums).toarray(), self.slot_hours[self.first[rows]]
+        return self.counts[rows].grouped(self.slots, self.weekly, WEEK), self.slot_hours[self.first[rows]]
 
     def recent(
         self, rows: slice, week: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weighted pulls of the last hours, and what the profile `week` expected of them."""
-        pulls = np.asarray((self.counts[rows] @ self.recent_sums).sum(axis=1)).ravel()
+        pulls = (self.counts[rows] @ self.lately).astype(np.float32)
         expected = np.einsum("ik,ik->i", self.recent_hours[self.first[rows]], week)
         return pulls, expected
 
@@ -154,18 +164,19 @@ class Window:
 def fit(model: Profile, history: Grid) -> Fitted:
     """Everything that needs all images at once: the global and the repositories' profiles, the levels."""
     window = read(model, history)
-    repositories = _membership(history.repositories)
     pulls, hours = window.by_bin(slice(None))
     shape = _global_shape(model, history, pulls, hours)
     total = pulls.sum(axis=1, dtype=np.float64)
     expected = hours @ shape
     site_rate = float(np.median((total + 0.1) / (expected + 24))) if len(total) else EPS
     a = model.level_pulls
-    rate = (repositories @ total + a) / (repositories @ expected + a / max(site_rate, EPS))
+    rate = (_by_repository(history, total) + a) / (
+        _by_repository(history, expected) + a / max(site_rate, EPS)
+    )
     prior = np.maximum(rate[history.repositories], EPS)
     level = (total + a) / (expected + a / prior)
     nu = model.strengths[0]
-    exposure = repositories @ (hours * level[:, None])
+    exposure = _by_repository(history, hours * level[:, None])
     return Fitted(
         model=model,
         history=history,
@@ -173,7 +184,7 @@ def fit(model: Profile, history: Grid) -> Fitted:
         shape=shape,
         site_rate=site_rate,
         repository_rate=rate,
-        repository_shape=(repositories @ pulls + nu * shape) / (exposure + nu),
+        repository_shape=(_by_repository(history, pulls) + nu * shape) / (exposure + nu),
         level=level,
         cap=1.5 * _peak(history) + 5,
     )
@@ -193,33 +204,16 @@ def read(model: Profile, history: Grid) -> Window:
     daily = np.exp(-age / (24 * model.day_decay)) * known
     return Window(
         counts=counts,
-        first=first_seen(counts),
+        first=counts.first(),
         bin_of_slot=bin_of_slot,
-        bin_sums=_selector(bin_of_slot[slots], daily, BINS),
+        slots=slots,
+        daily=daily,
         bin_hours=_exposure(bin_of_slot[slots], daily, BINS),
-        slot_sums=_selector(slots, weekly, WEEK),
+        weekly=weekly,
         slot_hours=_exposure(slots, weekly, WEEK),
-        recent_sums=_selector(slots, recent, WEEK),
+        lately=recent,
         recent_hours=_exposure(slots, recent, WEEK),
     )
-
-
-def first_seen(counts: csr_array) -> NDArray[np.int64]:
-    """First column with a pull, by row; the number of columns where there is none."""
-    first = np.full(counts.shape[0], counts.shape[1], dtype=np.int64)
-    filled = np.flatnonzero(np.diff(counts.indptr))
-    if filled.size:
-        first[filled] = np.minimum.reduceat(counts.indices, counts.indptr[filled])
-    return first
-
-
-def last_seen(counts: csr_array) -> NDArray[np.int64]:
-    """Last column with a pull, by row; -1 where there is none."""
-    last = np.full(counts.shape[0], -1, dtype=np.int64)
-    filled = np.flatnonzero(np.diff(counts.indptr))
-    if filled.size:
-        last[filled] = np.maximum.reduceat(counts.indices, counts.indptr[filled])
-    return last
 
 
 def bins_of_week(history: Grid) -> NDArray[np.int64]:
@@ -254,16 +248,6 @@ def _global_shape(
     return np.asarray(shape * WEEK / (per_week @ shape), dtype=np.float64)
 
 
-def _selector(column: NDArray[np.int64], weight: NDArray[np.float64], columns: int) -> csr_array:
-    """A sparse matrix that sums hours into columns by weight; hours of weight 0 take no part."""
-    rows = np.flatnonzero(weight)
-    return csr_array(
-        (weight[rows].astype(np.float32), (rows, column[rows])),
-        shape=(len(column), columns),
-        dtype=np.float32,
-    )
-
-
 def _exposure(column: NDArray[np.int64], weight: NDArray[np.float64], columns: int) -> NDArray[np.float32]:
     """Row f: the weighted hours per column from hour f to the end; the last row is zero."""
     table = np.zeros((len(column) + 1, columns), dtype=np.float64)
@@ -271,19 +255,17 @@ def _exposure(column: NDArray[np.int64], weight: NDArray[np.float64], columns: i
     return table[::-1].cumsum(axis=0)[::-1].astype(np.float32)
 
 
-def _membership(repositories: NDArray[np.int32]) -> csr_array:
-    """Repository x image, 1 where it belongs."""
-    images = len(repositories)
-    height = int(repositories.max(initial=-1)) + 1
-    return csr_array((np.ones(images), (repositories, np.arange(images))), shape=(height, images))
+def _by_repository(history: Grid, values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Sums over the images of each repository, of one value an image or of a row of them."""
+    height, width = int(history.repositories.max(initial=-1)) + 1, values[:1].size
+    cells = history.repositories[:, None] * np.int64(width) + np.arange(width)
+    sums = np.bincount(cells.ravel(), values.ravel(), height * width).reshape(height, *values.shape[1:])
+    return np.asarray(sums, dtype=np.float64)
 
 
 def _peak(history: Grid) -> NDArray[np.float32]:
     """The busiest hour of the last 28 days, by image."""
-    recent = history.counts[:, max(0, history.hours - CAP_HOURS) :]
-    if 0 in recent.shape:
-        return np.zeros(recent.shape[0], dtype=np.float32)
-    return np.asarray(recent.max(axis=1).toarray(), dtype=np.float32).ravel()
+    return history.counts[:, max(0, history.hours - CAP_HOURS) :].peak()
 
 
 def _chunks(images: int) -> list[slice]:

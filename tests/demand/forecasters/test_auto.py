@@ -71,7 +71,7 @@ def test_a_burst_goes_on_for_the_next_hour() -> None:
 def test_build_tags_leave_within_a_day() -> None:
     """Where tags live for hours, yesterday's are hardly expected; today's last one may still be."""
     grid = builds().until(HOURS - 24 + 16)
-    last = np.array([row.indices.max(initial=-1) for row in grid.counts])
+    last = grid.counts.last()
     means = Auto().forecast(grid, range(1))[:, 0]
     profile = Profile().forecast(grid, range(1))[:, 0]
     yesterday = (last >= 0) & (last < grid.hours - 20) & (last >= grid.hours - 48)

@@ -50,7 +50,9 @@ class Yesterday:
     def forecast(self, history: Grid, ahead: range) -> NDArray[np.float32]:
         """The same for every hour."""
         known = np.flatnonzero(history.observed)[-24:]
-        mean = history.counts[:, known].sum(axis=1) / max(known.size, 1)
+        weights = np.zeros(history.hours)
+        weights[known] = 1 / max(known.size, 1)
+        mean = history.counts @ weights
         return np.repeat(np.asarray(mean, dtype=np.float32)[:, None], len(ahead), axis=1)
 
 
@@ -59,7 +61,7 @@ class Doubling(Yesterday):
 
     def forecast(self, history: Grid, ahead: range) -> NDArray[np.float32]:
         """Right the first time."""
-        history.counts.data *= 2
+        history.counts.data[:] *= 2
         return super().forecast(history, ahead)
 
 
