@@ -51,7 +51,7 @@ e2e: $(READY)  ## proofs on real servers (PREWARM_REQUIRE=docker-registry,... ma
 	$(BIN)/pytest -q -m e2e tests/e2e
 
 soak: $(READY)  ## the kill, fault and load loops of the end-to-end tests, twenty rounds each, by hand
-	PREWARM_ROUNDS=20 $(BIN)/pytest -q -rP -m e2e tests/e2e/test_kills.py tests/e2e/test_fault_loop.py tests/e2e/test_load_loop.py
+	PREWARM_ROUNDS=20 $(BIN)/pytest -q -rP -m e2e tests/e2e/test_kills.py tests/e2e/test_fault_loop.py tests/e2e/test_load_loop.py tests/e2e/test_deliveries.py
 
 bench: $(READY)  ## the figures of docs/performance.md, each beside its peer
 	for each in ingest_parse "ingest --peers" forecast warm service; do $(BIN)/python -m benchmarks.$$each || exit 1; done

@@ -9,6 +9,7 @@
     + UnknownFormat       ... because no format fits its lines
   x NotEnoughHistory      a forecast asked of a lake that holds nothing to learn from
   x LakeError             a table that cannot be read or written
+  x Full                  deliveries that come faster than the lake takes them
   x ForbiddenHost         a host that no setting allows to be contacted
   x RegistryError         a registry's refusal; `code`, `status`, `retryable`, `retry_after`
     + Unauthorized
@@ -76,6 +77,10 @@ class NotEnoughHistory(PrewarmError):
 
 class LakeError(PrewarmError):
     """A table of the lake that cannot be read or written."""
+
+
+class Full(PrewarmError):
+    """Deliveries that come faster than the lake takes them; nothing was taken."""
 
 
 class ForbiddenHost(PrewarmError):

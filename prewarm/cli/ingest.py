@@ -87,7 +87,7 @@ def _sources(
     log_format: str | None,
 ) -> list[Source]:
     """The sources to read, those of the settings or the given paths, as the flags change them."""
-    names = [name] if name or paths else sorted(settings.sources)
+    names = [name] if name or paths else settings.logs()
     if not names:
         raise click.UsageError(
             "nothing to read: give a PATH, or a [sources.NAME] with a path in prewarm.toml"

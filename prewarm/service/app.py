@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from prewarm import __version__
 from prewarm.service import (
+    deliveries,
     demand,
     forecasts,
     health,
@@ -31,8 +32,10 @@ from prewarm.service.access import Access, Failures, of_all_sites, of_one_site
 from prewarm.service.background import Runs
 from prewarm.service.board import Board
 from prewarm.service.bodies import Bounded
+from prewarm.service.feeding import Feed
 from prewarm.service.guards import Guard
 from prewarm.service.memory import Memory
+from prewarm.settings import Scope
 
 if TYPE_CHECKING:
     from prewarm.settings import Settings
@@ -53,12 +56,14 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
     Wherever tokens are set, reads need the scope `read` and what changes something `run`.
     """
     board, requests, background = Board(settings, now), Counter[tuple[str, int]](), Runs(settings, now)
+    feed = Feed(settings, now)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with board.kept_fresh():
-            yield
-            await background.ended(DRAINING)
+        with feed.kept_up():
+            async with board.kept_fresh():
+                yield
+                await background.ended(DRAINING)
 
     app = FastAPI(
         title="prewarm",
@@ -71,27 +76,29 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
     )
     app.state.settings, app.state.board, app.state.requests = settings, board, requests
     app.state.rankings = rankings.computer(settings)
+    app.state.feed, app.state.reading = feed, Counter[str]()
     app.state.runs, app.state.planning = background, threading.Lock()
     problems.install(app)
     failures = Failures()
-    reading, running = (Access(settings.service, scope, failures) for scope in ("read", "run"))
+    access = {scope: Access(settings.service, scope, failures) for scope in get_args(Scope)}
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST)
-    app.add_middleware(Memory, board=board, access=reading)
+    app.add_middleware(Memory, board=board, access=access["read"])
     app.add_middleware(Bounded)
     app.add_middleware(Guard, requests=requests)
-    _include(app, reading, running)
+    _include(app, access)
     return app
 
 
-def _include(app: FastAPI, reading: Access, running: Access) -> None:
+def _include(app: FastAPI, access: Mapping[str, Access]) -> None:
     """All routes, each behind who may ask for it."""
-    readers = [Depends(reading)]
+    readers = [Depends(access["read"])]
     for noun in NOUNS:
         app.include_router(noun.router, prefix="/v1", dependencies=[*readers, Depends(of_one_site)])
     app.include_router(sites.router, prefix="/v1", dependencies=readers)
     for command in COMMANDS:
         app.include_router(command.reads, prefix="/v1", dependencies=readers)
-        app.include_router(command.commands, prefix="/v1", dependencies=[Depends(running)])
+        app.include_router(command.commands, prefix="/v1", dependencies=[Depends(access["run"])])
+    app.include_router(deliveries.router, prefix="/v1", dependencies=[Depends(access["ingest"])])
     app.include_router(metrics.router, dependencies=[*readers, Depends(of_all_sites)])
     app.include_router(health.router)
     app.include_router(page.router)

@@ -17,6 +17,7 @@ from prewarm.service.board import Now, board
 
 if TYPE_CHECKING:
     from prewarm.pipeline.overviews import Overview
+    from prewarm.service.feeding import Feed
 
 router = APIRouter(tags=["metrics"])
 
@@ -36,11 +37,30 @@ class Family:
 @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
 def metrics(request: Request, now: Now) -> Response:
     """How far logs are read, what is expected, what runs did, and how the service is doing."""
-    families = [*_service(request)]
+    families = [*_service(request), *_deliveries(request.app.state.feed)]
     with suppress(PrewarmError):  # prewarm_ready says so
         families += _lake(board(request).read().overview, now)
     body = "".join(_lines(family) for family in families)
     return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _deliveries(feed: Feed) -> list[Family]:
+    taken = [({"source": s, "result": r}, n) for (s, r), n in sorted(feed.taken.items())]
+    return [
+        Family("prewarm_deliveries_total", "counter", "Records delivered, by what became of them.", taken),
+        Family(
+            "prewarm_inbox_bytes",
+            "gauge",
+            "Bytes that were acknowledged and wait for the lake.",
+            [({}, feed.waiting)],
+        ),
+        Family(
+            "prewarm_feed_ready",
+            "gauge",
+            "1 while logs and deliveries can be read into the lake.",
+            [({}, float(feed.trouble is None))],
+        ),
+    ]
 
 
 def _service(request: Request) -> list[Family]:

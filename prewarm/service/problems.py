@@ -21,6 +21,8 @@ STATUS: dict[type[errors.PrewarmError], int] = {
     errors.CacheError: 502,
     errors.ForbiddenHost: 403,
     errors.LakeError: 503,
+    errors.UnreadableInput: 422,
+    errors.Full: 429,
     errors.RegistryError: 502,
 }
 
@@ -31,7 +33,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(errors.PrewarmError)
     async def refused(_: Request, error: errors.PrewarmError) -> JSONResponse:
         status = _status(error)
-        later = {"Retry-After": "5"} if status == 503 else {}
+        later = {"Retry-After": "5"} if status in (429, 503) else {}
         return problem(status, str(error), kind=type(error).__name__, headers=later)
 
     @app.exception_handler(HTTPException)

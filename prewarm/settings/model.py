@@ -135,6 +135,10 @@ class Settings(BaseSettings):
             self.privacy.secret(),
         )
 
+    def logs(self) -> list[str]:
+        """The sources that have files to read; others are delivered to the service."""
+        return sorted(name for name, section in self.sources.items() if section.path)
+
     def cache_spec(self, name: str) -> CacheSpec:
         """How the cache of that name is opened and what it may be given."""
         from prewarm.pipeline.caches import CacheSpec

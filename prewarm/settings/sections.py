@@ -65,6 +65,7 @@ Zone = Annotated[str, AfterValidator(parse_zone)]
 Host = Annotated[str, AfterValidator(parse_registry)]
 Strings = Annotated[tuple[str, ...], BeforeValidator(_several)]
 Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Scope = Literal["read", "ingest", "run"]
 Objective = Literal["pulls", "any-pull", "bytes"]
 
 
@@ -82,7 +83,7 @@ class SiteSection(_Section):
 class SourceSection(_Section):
     """Where accesses come from: log files."""
 
-    path: Strings = Field(description="files, folders or globs")
+    path: Strings = Field((), description="files, folders or globs; none: what is delivered to the service")
     site: str = Field("default", description="the site whose clients this log shows")
     registry: Host | None = Field(None, description="the upstream that unprefixed names belong to")
     rewrite: dict[str, str] = Field({}, description="name prefixes to registries; the longest wins")
@@ -211,7 +212,7 @@ class TokenSection(_Section):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
         description="of the token, in hexadecimal"
     )
-    scopes: tuple[Literal["read", "ingest", "run"], ...] = Field(("read",), description="read, ingest, run")
+    scopes: tuple[Scope, ...] = Field(("read",), description="read, ingest, run")
     sites: Strings = Field((), description="sites that it is for; none: all")
     sources: Strings = Field((), description="sources that it may send for; none: all")
 
@@ -227,4 +228,10 @@ class ServiceSection(_Section):
     tokens: dict[str, TokenSection] = Field({}, description="needed for any bind but loopback")
     tls_certificate: Path | None = Field(None, description="PEM file of the certificate chain; serves HTTPS")
     tls_key: Path | None = Field(None, description="PEM file of the certificate's private key")
+    follow: bool = Field(True, description="whether the logs of all sources are followed")
+    inbox: Path | None = Field(
+        None,
+        description="folder where deliveries wait for the lake; needed for a lake at a URL [in the lake]",
+    )
+    inbox_limit: Bytes = Field(256 << 20, gt=0, description="bytes that may wait; more are refused with 429")
     docs: bool = Field(True, description="whether /docs and /openapi.json are served")

@@ -143,7 +143,9 @@ class Distribution:
         interleaved: bool = False,
         auth: dict[str, Any] | None = None,
         port: int | None = None,
+        notify: dict[str, Any] | None = None,
     ) -> None:
+        """`notify` is an endpoint of its notifications: url, headers, timeout, threshold, backoff."""
         self._program = program("docker-registry")
         folder.mkdir(parents=True, exist_ok=True)
         self.port = port or free_port()
@@ -153,7 +155,9 @@ class Distribution:
         self.access_log = folder / ("registry.log" if interleaved else "access.log")
         self.app_log = folder / ("registry.log" if interleaved else "app.log")
         self._config = folder / "config.json"
-        self._config.write_text(json.dumps(self._settings(upstream, formatter, auth)))
+        self._config.write_text(
+            json.dumps(self._settings(upstream, formatter, auth) | _notifications(notify))
+        )
         self._process: Process | None = None
 
     def _settings(self, upstream: str | None, formatter: str, auth: dict[str, Any] | None) -> dict[str, Any]:
@@ -225,6 +229,10 @@ class Distribution:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _notifications(endpoint: dict[str, Any] | None) -> dict[str, Any]:
+    return {"notifications": {"endpoints": [{"name": "prewarm", **endpoint}]}} if endpoint else {}
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ function section(path, verb, route, models) {
   const title = element("h2");
   title.append(element("code", `${verb.toUpperCase()} ${path}`));
   made.append(title, prose("p", route.description || route.summary || ""));
-  if (route.requestBody && route.requestBody.content["application/json"]) made.append(element("h3", "Body"), keys(route, models));
+  if (route.requestBody && (route.requestBody.content["application/json"] || {}).schema) made.append(element("h3", "Body"), keys(route, models));
   if (route.parameters && route.parameters.some((each) => each.in === "query")) made.append(element("h3", "Query"), parameters(route));
   made.append(element("h3", "Answers"), answers(route));
   const good = Object.entries(route.responses).find(([status]) => status.startsWith("2"));
