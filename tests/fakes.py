@@ -103,6 +103,7 @@ class FakeRegistry:
         self.lists = False  # referrers, by their subject (distribution-spec 1.1)
         self.quota: int | None = None  # pulls that are left of 100, as Docker Hub counts them
         self.seen: list[Seen] = []
+        self.hung = asyncio.Event()  # a request has begun to hang
         self.released = asyncio.Event()  # lets hanging requests end
         self._faults: list[tuple[str, str, list[Fault], bool]] = []
 
@@ -185,6 +186,16 @@ class FakeRegistry:
 
     async def __aenter__(self) -> Self:
         application = web.Application(middlewares=[self._watch])
+        self.routes(application)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port: int = self._runner.addresses[0][1]
+        return self
+
+    def routes(self, application: web.Application) -> None:
+        """The registry's paths."""
         application.router.add_route("*", "/token", self._token)
         application.router.add_route("*", "/v2/", self._base)
         application.router.add_route("GET", "/v2/_catalog", self._catalog)
@@ -193,12 +204,6 @@ class FakeRegistry:
         application.router.add_route("GET", "/v2/{repository:.+}/referrers/{digest}", self._referrers)
         application.router.add_route("*", "/v2/{repository:.+}/blobs/uploads/{upload:.*}", self._upload)
         application.router.add_route("*", "/v2/{repository:.+}/blobs/{digest}", self._blob)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.port: int = self._runner.addresses[0][1]
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -211,6 +216,7 @@ class FakeRegistry:
         fault = self._take_fault(request)
         if fault and fault.hang:
             self._note(request, 0)
+            self.hung.set()
             await self.released.wait()
         response: web.StreamResponse = self._challenge(request) or await handler(request)
         if fault:

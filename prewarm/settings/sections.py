@@ -112,7 +112,7 @@ class CacheSection(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     driver: str = Field(
-        description="one of `prewarm caches`: mirror, replica, docker, containerd, kubernetes, layout"
+        description="one of `prewarm caches`: mirror, replica, docker, containerd, kubernetes, harbor, layout"
     )
     site: str | None = Field(None, description="the site whose demand this cache serves; none: all together")
     upstream: Host | None = Field(None, description="where it fetches from; none: the image's own registry")

@@ -14,7 +14,7 @@ class Pace:
         self, rate: float, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
     ) -> None:
         """`rate` in bytes per second, `clock` in seconds that only go forward."""
-        self._rate = rate
+        self.rate = rate
         self._clock = clock
         self._sleep = sleep
         self._paid = clock()  # the time until which all that was taken has been paid for
@@ -23,10 +23,10 @@ class Pace:
         """Return when `count` bytes may pass; they are paid for afterwards, so the first pass at once."""
         now = self._clock()
         wait = self._paid - now
-        self._paid = max(self._paid, now) + count / self._rate
+        self._paid = max(self._paid, now) + count / self.rate
         if wait > BURST:
             await self._sleep(wait)
 
     def give_back(self, count: int) -> None:
         """`count` bytes that were taken did not pass after all."""
-        self._paid -= count / self._rate
+        self._paid -= count / self.rate

@@ -87,7 +87,7 @@ class Transport:
                     headers=_measured(headers, body),
                     data=form if body is None else _parts(body),
                     allow_redirects=False,
-                    ssl=_trust(endpoint.ca_file),
+                    ssl=trusted(endpoint.ca_file),
                     timeout=limits,
                 ) as response:
                     location = response.headers.get("Location")
@@ -153,7 +153,7 @@ async def refusal(registry: str, subject: str, response: aiohttp.ClientResponse)
 
 
 @cache
-def _trust(ca_file: Path | None) -> ssl.SSLContext | bool:
+def trusted(ca_file: Path | None) -> ssl.SSLContext | bool:
     """The authorities to trust: the system's, and one's own where a file is given."""
     if ca_file is None:
         return True

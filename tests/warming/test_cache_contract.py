@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from prewarm import plugins
 from prewarm.errors import DigestMismatch
@@ -19,6 +19,7 @@ from prewarm.references import Reference
 from prewarm.warming.caches import Cache, Driver, Surroundings
 from prewarm.warming.caches.containerd import ContainerdConfig, open_nodes
 from prewarm.warming.caches.docker import DockerConfig, open_engine
+from prewarm.warming.caches.harbor import HarborConfig, open_harbor
 from prewarm.warming.caches.kube_objects import KubernetesConfig
 from prewarm.warming.caches.kubernetes import open_cluster
 from prewarm.warming.caches.layout import LayoutConfig, open_layout
@@ -28,6 +29,7 @@ from prewarm.warming.registry import Registries, Timing
 from tests.contracts_caches import CACHE_CHECKS, World
 from tests.engine_double import EngineDouble
 from tests.fakes import FakeMirror, FakeRegistry, Fault, sha256
+from tests.harbor_double import PASSWORD, USER, HarborDouble
 from tests.kube_double import KubeDouble
 from tests.memory_cache import MemoryCache, image_of
 from tests.replica_double import FakeReplica
@@ -52,19 +54,6 @@ class SkippedTime:
         await self.settled()
 
 
-class Hub(FakeRegistry):
-    """A registry that tells when a request has begun to hang."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hung = asyncio.Event()
-
-    def _note(self, request: web.Request, status: int) -> None:
-        super()._note(request, status)
-        if status == 0:
-            self.hung.set()
-
-
 @asynccontextmanager
 async def over_http(hub: FakeRegistry, timing: Timing | None = None) -> AsyncIterator[Surroundings]:
     """Surroundings in which `hub` is docker.io."""
@@ -73,7 +62,7 @@ async def over_http(hub: FakeRegistry, timing: Timing | None = None) -> AsyncIte
         yield Surroundings("test", registries, upstream="docker.io")
 
 
-def around(hub: Hub, cache: Cache) -> World:
+def around(hub: FakeRegistry, cache: Cache) -> World:
     """The world of a cache whose upstream is `hub`."""
 
     def spoil(layer: bytes, fault: Fault, forever: bool) -> None:
@@ -91,7 +80,7 @@ def around(hub: Hub, cache: Cache) -> World:
 @asynccontextmanager
 async def layout(folder: Path) -> AsyncIterator[World]:
     async with (
-        Hub() as hub,
+        FakeRegistry() as hub,
         over_http(hub) as surrounding,
         open_layout(LayoutConfig(path=folder / "oci"), surrounding) as cache,
     ):
@@ -102,7 +91,7 @@ async def layout(folder: Path) -> AsyncIterator[World]:
 async def mirror(folder: Path) -> AsyncIterator[World]:
     driver: Driver = plugins.load(plugins.CACHES, "mirror")
     async with (
-        Hub() as hub,
+        FakeRegistry() as hub,
         FakeMirror(hub) as front,
         over_http(hub, SkippedTime(front.settle).timing()) as surrounding,
         driver.open(driver.config.model_validate({"url": front.url}), surrounding) as cache,
@@ -137,7 +126,7 @@ async def docker(folder: Path) -> AsyncIterator[World]:
 @asynccontextmanager
 async def replica(folder: Path) -> AsyncIterator[World]:
     async with (
-        Hub() as hub,
+        FakeRegistry() as hub,
         FakeReplica() as target,
         over_http(hub) as surrounding,
         open_replica(ReplicaConfig(url=target.url), surrounding) as cache,
@@ -149,7 +138,7 @@ async def replica(folder: Path) -> AsyncIterator[World]:
 async def containerd(folder: Path) -> AsyncIterator[World]:
     (folder / "node").mkdir()
     config = ContainerdConfig(nodes=(str(folder / "node"),), ctr=CTR)
-    async with Hub() as hub, over_http(hub) as surrounding, open_nodes(config, surrounding) as cache:
+    async with FakeRegistry() as hub, over_http(hub) as surrounding, open_nodes(config, surrounding) as cache:
         yield around(hub, cache)
 
 
@@ -188,6 +177,22 @@ def kruise(folder: Path) -> AbstractAsyncContextManager[World]:
 
 
 @asynccontextmanager
+async def harbor(folder: Path) -> AsyncIterator[World]:
+    async with FakeRegistry() as hub, HarborDouble(hub) as target:
+        logins = Credentials(
+            {"auths": {target.host: {"auth": base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}}}
+        )
+        listed = [replace(hub.endpoint, registry="docker.io")]
+        timing = SkippedTime(target.settle).timing()
+        config = HarborConfig(url=target.url, endpoints={"docker.io": "dockerhub"})
+        async with (
+            Registries(listed, logins, timing=timing) as registries,
+            open_harbor(config, Surroundings("test", registries, rewrite={"docker.io/": "hub/"})) as cache,
+        ):
+            yield around(hub, cache)
+
+
+@asynccontextmanager
 async def memory(folder: Path) -> AsyncIterator[World]:
     cache = MemoryCache()
 
@@ -211,7 +216,7 @@ async def memory(folder: Path) -> AsyncIterator[World]:
 @pytest.mark.parametrize("check", CACHE_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize(
     "world",
-    [memory, layout, mirror, docker, replica, containerd, kubernetes, kruise],
+    [memory, layout, mirror, docker, replica, containerd, kubernetes, kruise, harbor],
     ids=lambda world: world.__name__,
 )
 async def test_a_cache_keeps_the_contract(

@@ -19,23 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import aiohttp
-
 from prewarm.errors import CacheError, SettingsError
-from prewarm.warming.transport import read
+from prewarm.warming.caches.json_api import Answer, JsonApi, Refused, Who
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PLUGIN_SECONDS = 30.0
 MAX_FILE = 4 << 20  # bytes of a kubeconfig
-MAX_ANSWER = 64 << 20  # bytes: a list of some thousand nodes
-
-
-class Refused(CacheError):
-    """The API server's refusal; `status` is HTTP's."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,71 +202,35 @@ class Api:
     """Requests to one API server; an async context manager. Every refusal is a CacheError."""
 
     def __init__(self, access: Access, timeout: float) -> None:
-        self._access = access
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self.namespace = access.namespace
-
-    @property
-    def server(self) -> str:
-        return self._access.server
+        self.server, self.namespace = access.server, access.namespace
+        who = Who("Kubernetes API", "try `kubectl auth whoami`")
+        self._api = JsonApi(access.server, who, access.headers, access.trust or True, timeout)
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar())
+        await self._api.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        await self._api.__aexit__()
 
     async def get(self, path: str, **query: str) -> dict[str, Any]:
         """An object, or a list of them."""
-        return await self._ask("GET", path, query)
+        return _object(await self._api.ask("GET", path, query))
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The object that was made."""
-        return await self._ask("POST", path, {}, body)
+        return _object(await self._api.ask("POST", path, body=body))
 
     async def delete(self, path: str) -> None:
         """Remove an object, and in time what it owns; one that is gone is no error."""
         try:
-            await self._ask("DELETE", path, {"propagationPolicy": "Background"})
+            await self._api.ask("DELETE", path, {"propagationPolicy": "Background"})
         except Refused as refused:
             if refused.status != 404:
                 raise
 
-    async def _ask(
-        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        try:
-            async with self._session.request(
-                method,
-                f"{self._access.server}{path}",
-                params=dict(query),
-                json=body,
-                headers=self._access.headers(),
-                ssl=self._access.trust or True,
-                allow_redirects=False,
-            ) as response:
-                return _answer(response.status, await read(response, MAX_ANSWER), method, path)
-        except (aiohttp.ClientError, OSError, TimeoutError) as lost:
-            why = "it was silent" if isinstance(lost, TimeoutError) else _plain(lost)
-            raise CacheError(f"no Kubernetes API answers at {self._access.server}: {why}") from None
 
-
-def _plain(lost: Exception) -> str:
-    """What went wrong, without an address that may carry more than we want to show."""
-    cause = getattr(lost, "os_error", None) or lost
-    return getattr(cause, "strerror", None) or type(cause).__name__
-
-
-def _answer(status: int, content: bytes, method: str, path: str) -> dict[str, Any]:
-    try:
-        document = json.loads(content)
-    except ValueError:
-        document = None
-    if 200 <= status < 300 and isinstance(document, dict):
-        return document
-    said = document.get("message") if isinstance(document, dict) else None
-    if status == 401:
-        raise Refused("the Kubernetes API refuses our login (401); try `kubectl auth whoami`", status)
-    words = " ".join(str(said).split())[:500] if said else f"{method} {path} was answered {status}"
-    raise Refused(f"the Kubernetes API says: {words}", status)
+def _object(answer: Answer) -> dict[str, Any]:
+    if not isinstance(answer.document, dict):
+        raise CacheError("the Kubernetes API answered something that is no object")
+    return answer.document

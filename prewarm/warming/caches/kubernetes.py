@@ -24,7 +24,8 @@ from prewarm.errors import CacheError, DigestMismatch, PrewarmError, Unsupported
 from prewarm.references import Reference
 from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer
 from prewarm.warming.caches.hearsay import in_our_words
-from prewarm.warming.caches.kube import Api, Refused, find
+from prewarm.warming.caches.json_api import Refused
+from prewarm.warming.caches.kube import Api, find
 from prewarm.warming.caches.kube_objects import (
     GROUP,
     KubernetesConfig,
