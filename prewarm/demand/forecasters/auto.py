@@ -344,7 +344,10 @@ def _busiest(profile: Fitted, most: int) -> NDArray[np.int64]:
     busy = profile.means(range(HORIZON)).sum(axis=1) + HORIZON * (
         weighted_mean(history, HALF_LIVES[1]) + last_hours(history, 7 * 24)
     )
-    names = np.argsort(np.argsort(np.asarray(history.images)))
+    # They mostly come in order, which Python's sort makes use of.
+    by_name = sorted(range(len(busy)), key=history.images.__getitem__)
+    names = np.empty(len(busy), dtype=np.int64)
+    names[by_name] = np.arange(len(busy))
     return np.sort(np.lexsort((names, -busy))[:most])
 
 
