@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prewarm.insight.reports import Report, Row
     from prewarm.settings import Settings
 
-NAMES = ("misses", "hit-rate", "latency", "concentration")
+NAMES = ("misses", "hit-rate", "latency", "concentration", "savings", "warmed", "holdout", "growth")
 SHOWN = 12  # rows of a table on a terminal
 
 
@@ -47,7 +47,9 @@ def report(
     form: str,
     file: Path | None,
 ) -> None:
-    """What happened, and what that cannot tell: misses, hit-rate, latency, concentration.
+    """What happened, and what that cannot tell.
+
+    NAME is misses, hit-rate, latency, concentration, savings, warmed, holdout or growth.
 
     Hits and misses are as the servers logged them, else told by durations, else modelled; each report says
     which, and how sure it is.

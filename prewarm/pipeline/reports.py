@@ -14,9 +14,14 @@ from prewarm.errors import UnknownName
 from prewarm.insight.causes import COLUMNS, Judged, identify, judged
 from prewarm.insight.reports import NAMES, Report
 from prewarm.insight.reports.concentration import concentration
+from prewarm.insight.reports.growth import growth
 from prewarm.insight.reports.hits import hit_rate
+from prewarm.insight.reports.holdout import holdout
 from prewarm.insight.reports.latency import latency
 from prewarm.insight.reports.misses import misses
+from prewarm.insight.reports.savings import savings
+from prewarm.insight.reports.trials import followed, trials
+from prewarm.insight.reports.warmed import warmed
 from prewarm.pipeline.histories import extents
 from prewarm.pipeline.pulls import is_image
 
@@ -105,6 +110,25 @@ class Material:
         rows = self.lake.scan("pushes").select("timestamp", image_column())
         return rows.filter(pl.col("image").is_not_null()).collect()
 
+    def trials(self, scope: Scope) -> pl.DataFrame:
+        """What runs warmed and withheld in the scope, with the pulls that followed."""
+        rows = self.lake.read("outcomes")
+        plans = self.lake.read("plans", columns=["id", "document"])
+        tried = trials(rows, _windows(plans))
+        where = [] if scope.since is None else [pl.col("start") >= scope.since]
+        where += [] if scope.until is None else [pl.col("start") < scope.until]
+        where += [] if scope.site is None else [pl.col("site").is_null() | (pl.col("site") == scope.site)]
+        where += [] if scope.image is None else [pl.col("image").is_in(self._images(scope).implode())]
+        return followed(tried.filter(*where) if where else tried, self.judged(self._scope).frame)
+
+    def _images(self, scope: Scope) -> pl.Series:
+        return self.judged(scope).frame["image"].unique()
+
+    def catalogue(self) -> pl.DataFrame:
+        """Layers by image and digest."""
+        rows = self.lake.scan("images").select(image_column(), "digest", "layers")
+        return rows.collect().unique(["image", "digest"], keep="last", maintain_order=True)
+
     def _scan(self) -> pl.LazyFrame:
         """Pulls of the people behind the caches: not ours, not of tools, and of tags that exist."""
         rows = self.lake.scan("pulls")
@@ -133,6 +157,21 @@ def _time() -> pl.Expr:
     return pl.col("timestamp")
 
 
+def _windows(plans: pl.DataFrame) -> pl.DataFrame:
+    """`plan, start, end`: the hours that each plan was for."""
+    time = pl.Datetime("us", "UTC")
+    document = pl.col("document")
+    return plans.select(
+        pl.col("id").alias("plan"),
+        *(
+            document.str.json_path_match(f"$.window.{edge}").str.to_datetime(
+                "%+", time_unit="us", time_zone="UTC", strict=False
+            ).cast(time).alias(edge)
+            for edge in ("start", "end")
+        ),
+    ).unique("plan", keep="last")  # fmt: skip
+
+
 def _use() -> pl.Expr:
     return (pl.col("kind") == "local").fill_null(False)
 
@@ -143,5 +182,13 @@ MAKERS: dict[str, Maker] = {
     "misses": lambda material, scope: misses(material.judged(scope), material.terms.zone),
     "hit-rate": lambda material, scope: hit_rate(material.judged(scope), material.terms.zone),
     "latency": lambda material, scope: latency(material.judged(scope), material.terms.zone),
+    "savings": lambda material, scope: savings(
+        material.judged(scope), material.trials(scope), material.terms.egress_per_gb, material.terms.quota
+    ),
+    "warmed": lambda material, scope: warmed(material.trials(scope), material.judged(scope)),
+    "holdout": lambda material, scope: holdout(material.trials(scope), material.judged(scope)),
+    "growth": lambda material, scope: growth(
+        material.pulls(scope), material.catalogue(), material.terms.zone
+    ),
     "concentration": lambda material, scope: concentration(material.pulls(scope), material.terms.zone),
 }

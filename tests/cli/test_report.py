@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from prewarm.cli.report import NAMES
 from tests.cli.conftest import Prewarm
 
 
-@pytest.mark.parametrize("name", ["misses", "hit-rate", "latency", "concentration"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_report_is_printed_in_every_form(prewarm: Prewarm, log: Path, name: str) -> None:
     """One JSON object, a table for people with what it cannot say, and CSV with a header."""
     prewarm("ingest", str(log))

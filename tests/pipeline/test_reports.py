@@ -10,7 +10,9 @@ import pytest
 
 from prewarm.errors import NotEnoughHistory, UnknownName
 from prewarm.lake import Lake
+from prewarm.pipeline.documents import to_text
 from prewarm.pipeline.reports import MAKERS, Scope, Terms, report
+from prewarm.warming.planning import Budget, Plan
 from tests.traffic import MONDAY, frame, mornings, steady, through
 
 DAY = timedelta(days=1)
@@ -77,3 +79,24 @@ def test_what_is_not_there_is_refused(lake: Lake, tmp_path: Path) -> None:
         report(lake, "misses", Scope(site="ofice"))
     with pytest.raises(NotEnoughHistory):
         report(Lake.open(tmp_path / "empty"), "misses")
+
+
+def test_a_plan_in_the_lake_tells_its_hours(lake: Lake, tmp_path: Path) -> None:
+    """What a run warmed is looked for in the window of its plan."""
+    made = Lake.open(tmp_path / "lake")
+    made.append("pulls", lake.read("pulls").drop("date", "file", "batch"))
+    at = MONDAY + 8 * DAY
+    plan = Plan(
+        "p", "c", "office", at, (at + timedelta(hours=7), at + timedelta(hours=11)), Budget(), "auto", "pulls"
+    )
+    made.append("plans", pl.DataFrame({"id": ["p"], "cache": ["c"], "document": [to_text(plan)]}))
+    shared = {"run": "r", "plan": "p", "cache": "c", "site": "office", "state": "warmed", "bytes": 5}
+    times = {"started_at": at, "finished_at": at + timedelta(minutes=1)}
+    images = ["docker.io/acme/app1:main", "docker.io/library/never:1"]
+    made.append("outcomes", pl.DataFrame([shared | times | {"image": image} for image in images]))
+
+    (run,) = report(made, "warmed").tables["runs_in_order"]
+
+    assert (run["warmed"], run["used"], run["pulls"]) == (2, 1, 12)
+    assert report(made, "warmed", Scope(since=at + DAY)).summary["runs"] == 0
+    assert report(made, "savings", Scope(image="acme/app1")).summary["warmed_bytes"] == 5

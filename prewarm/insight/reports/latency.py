@@ -24,7 +24,7 @@ def latency(judged: Judged, zone: str = "UTC") -> Report:
     summary = {"timed": len(frame)} | _flat("cold", cold) | _flat("warm", frame.filter(~pl.col("miss")))
     return Report(
         "latency",
-        summary | _split(cold),
+        summary | split(cold),
         {
             "hours": _by(frame, [hour(zone)], by="hour"),
             "repositories": _by(frame, [pl.col("site"), pl.col("repository")])[:TOP],
@@ -46,7 +46,7 @@ def _flat(which: str, rows: pl.DataFrame) -> dict[str, float | int | None]:
     return told
 
 
-def _split(cold: pl.DataFrame) -> dict[str, float | None]:
+def split(cold: pl.DataFrame) -> dict[str, float | None]:
     """seconds = round_trip x (2 + blobs) + bytes / bandwidth, by least squares with neither below zero."""
     rows = cold.drop_nulls(["bytes", "blobs"]).head(MOST_FITTED)
     nothing = {"round_trip_seconds": None, "bytes_per_second": None, "round_trip_share": None}
