@@ -83,11 +83,16 @@ def collapse(requests: pl.DataFrame) -> pl.DataFrame:
     ordered = requests if requests["turn"].is_sorted() else requests.sort("turn")
     labelled = _label(ordered)
     served = _name_tags(labelled.filter("served"))
-    pulls = _aggregate(_number(_weigh(served)))
-    told = pulls.join(_digests(served), on="group", how="left").hstack(ordered[pulls["row"]].select(_SHARED))
-    missed = labelled.filter("missed").join(
-        served, left_on=["session", "reference"], right_on=["session", "tag"], how="anti"
-    )
+    weighed = _weigh(served)
+    rare = _rare(weighed)
+    pulls = pl.concat([_aggregate(part, rare) for part in _number(weighed)])
+    shared = ordered.select(_SHARED)[pulls["row"]]
+    told = pulls.join(_digests(served), on="group", how="left").hstack(shared)
+    missed = labelled.filter("missed").filter(~_is_artifact(pl.col("reference")))
+    if missed.height:
+        missed = missed.join(
+            served, left_on=["session", "reference"], right_on=["session", "tag"], how="anti"
+        )
     return pl.concat([conform(told), conform(_missed(ordered[missed["row"]]))]).sort(
         "timestamp", "site", "source", "client", "agent", "registry", "repository", "tag", "digest", "offset"
     )
@@ -111,7 +116,7 @@ def _label(requests: pl.DataFrame) -> pl.DataFrame:
         .then(ok | unlogged)
         .otherwise(ok & (pl.col("method") == "GET"))
         .fill_null(False),
-        missed=(tag & (pl.col("status") == 404) & ~_is_artifact(pl.col("reference"))).fill_null(False),
+        missed=(tag & (pl.col("status") == 404)).fill_null(False),
     )
 
 
@@ -188,8 +193,8 @@ def _is_whole() -> pl.Expr:
     return ((pl.col("status") == 200) & all_of_it).fill_null(False)
 
 
-def _number(served: pl.DataFrame) -> pl.DataFrame:
-    """`nth`: the pull of its group that a row belongs to; most groups have one.
+def _number(served: pl.DataFrame) -> list[pl.DataFrame]:
+    """`nth`: the pull of its group that a row belongs to; groups that have one, as most, and the others.
 
     The k-th time that a layer is fetched whole belongs to the k-th pull, which also tells clients
     apart whose requests interleave. A manifest belongs to the pull whose layers follow it.
@@ -197,9 +202,9 @@ def _number(served: pl.DataFrame) -> pl.DataFrame:
     fetched = served.filter(pl.col("again") & pl.col("whole")).select("group", "reference")
     repeated = pl.col("group").is_in(fetched.filter(fetched.is_duplicated())["group"].unique().implode())
     once = served.filter(~repeated).with_columns(
-        nth=pl.lit(1, pl.UInt32), manifest_at=pl.col("timestamp"), manifest_asked=pl.col("asked")
+        nth=pl.lit(1, pl.UInt32), manifest_at=pl.lit(None, TIMESTAMP), manifest_asked=pl.lit(None, TIMESTAMP)
     )
-    return pl.concat([once, _number_repeated(served.filter(repeated))])
+    return [once, _number_repeated(served.filter(repeated))]
 
 
 def _number_repeated(items: pl.DataFrame) -> pl.DataFrame:
@@ -219,9 +224,10 @@ def _number_repeated(items: pl.DataFrame) -> pl.DataFrame:
     ).drop("item")
 
 
-def _aggregate(rows: pl.DataFrame) -> pl.DataFrame:
+def _aggregate(rows: pl.DataFrame, rare: list[pl.Expr]) -> pl.DataFrame:
     """One row for each pull of each group that holds a manifest; `row`: one of its requests."""
     manifest, blob = pl.col("manifest"), ~pl.col("manifest")
+    several = rows["manifest_at"].null_count() < len(rows)
     marked = rows.with_columns(first=_first_of_each_blob(rows)).with_columns(
         blob=blob,
         body=manifest & (pl.col("method") == "GET") & (pl.col("status") != 304),
@@ -233,16 +239,24 @@ def _aggregate(rows: pl.DataFrame) -> pl.DataFrame:
         sized=pl.when("first").then("size"),
         unsized=pl.col("first") & pl.col("size").is_null(),
     )
-    grouped = marked.group_by("group", "nth").agg(
+    again = pl.col("again", "again_asked")
+    grouped = marked.group_by("group", *(["nth"] if several else [])).agg(
+        *([] if several else [pl.col("nth").first()]),
         pl.col("row", "tag").first(),
-        pl.col("began", "began_asked", "again", "again_asked").min(),
+        pl.col("began", "began_asked").min(),
+        again.min() if several else again.first(),
         pl.col("done").max(),
-        pl.col("layer", "body", "untold", "blob", "unsized").any(),
+        pl.col("layer", "body", "blob").any(),
+        *(
+            pl.col(name).any() if marked[name].any() else pl.lit(False).alias(name)
+            for name in ("untold", "unsized")
+        ),
         pl.col("first").sum().alias("blobs"),
         pl.col("sized").sum().alias("bytes"),
-        *_rare(marked),
+        *rare,
     )
-    return grouped.filter(pl.col("began").is_not_null().any().over("group")).with_columns(*_facts())
+    began = pl.col("began").is_not_null()
+    return grouped.filter(began.any().over("group") if several else began).with_columns(*_facts())
 
 
 def _first_of_each_blob(rows: pl.DataFrame) -> pl.Series:

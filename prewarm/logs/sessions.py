@@ -98,13 +98,17 @@ def _relevant(accesses: pl.DataFrame) -> pl.DataFrame:
 
 def canonical(accesses: pl.DataFrame) -> pl.DataFrame:
     """`accesses` with canonical `registry` and `repository`, and the `family_of_agent`."""
-    registry = pl.col("registry").fill_null(DEFAULT_REGISTRY).replace("index.docker.io", DEFAULT_REGISTRY)
-    official = (registry == DEFAULT_REGISTRY) & ~pl.col("repository").str.contains("/", literal=True)
-    return accesses.with_columns(
-        registry,
-        pl.when(official).then("library/" + pl.col("repository")).otherwise("repository").alias("repository"),
-        _families(accesses["agent"]).alias("family_of_agent"),
+    elsewhere = pl.col("registry").is_not_null() & (pl.col("registry") != "index.docker.io")
+    registry = pl.when(elsewhere).then("registry").otherwise(pl.lit(DEFAULT_REGISTRY))
+    named = accesses.with_columns(
+        registry.alias("registry"), _families(accesses["agent"]).alias("family_of_agent")
     )
+    short = pl.col("registry").eq(DEFAULT_REGISTRY) & ~pl.col("repository").str.contains("/", literal=True)
+    official = named.select(short.fill_null(False)).to_series()
+    if not official.any():
+        return named
+    whole = pl.when(official).then("library/" + pl.col("repository")).otherwise("repository")
+    return named.with_columns(whole.alias("repository"))
 
 
 def _families(agents: pl.Series) -> pl.Series:
