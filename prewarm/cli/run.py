@@ -87,7 +87,10 @@ def run(
     """Warm a cache: execute a plan. Exit 3 when some images failed; each outcome says why."""
     if sum(given is not None for given in (cache, plan_name, schedule)) != 1:
         raise click.UsageError("say what to run with one of --cache NAME, --plan FILE|ID, --schedule NAME")
-    if schedule is not None and (section := settings.schedule(schedule)).verb != "run":
+    section = None if schedule is None else settings.schedule(schedule)
+    if section is not None and section.mode == "forecast-only":
+        dry_run = True
+    if section is not None and section.verb != "run":
         from prewarm.cli import upkeep
 
         keep = upkeep.refresh_caches if section.verb == "refresh" else upkeep.prune_caches

@@ -1,4 +1,4 @@
-"""A schedule's next window: what `run --schedule NAME` plans for."""
+"""Schedules: which window is next, when its run has to begin, when maintenance is due."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from prewarm.errors import SettingsError
+from prewarm.pipeline import crontab
 from prewarm.pipeline.plan import Request
 from prewarm.warming.planning import Budget
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY = timedelta(days=1)
+WEEK = 8  # days within which a weekday comes again, with one to spare
+LEAD = timedelta(hours=1)  # where the budget or the bandwidth is not known
+PLANNING = timedelta(minutes=5)  # that asking the cache and the registries may take
+SPARE = 1.25  # of the time that the bytes take
+LONGEST_LEAD = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ def due(when: When, site: Site, now: datetime) -> Request:
     allowed = weekdays(when.days)
     begin, end = _hours(when.covers)
     today = now.astimezone(site.zone).date()
-    for day in (today, today + DAY):
+    for day in (today - DAY, today, today + DAY):
         start = _on(site, day, begin)
         stop = _on(site, day if end > begin else day + DAY, end)
         if day.weekday() in allowed and stop > now and start - now <= DAY:
@@ -47,6 +53,61 @@ def due(when: When, site: Site, now: datetime) -> Request:
             hours = -((start - stop) // timedelta(hours=1))
             return Request(start, hours, budget, when.objective, holdout=when.holdout)
     raise SettingsError(f"schedule {when.name!r} is not due: it covers {when.covers} on {when.days}")
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """When one schedule begins: a warming one before its windows, maintenance by its cron expression."""
+
+    name: str
+    verb: str  # run, refresh or prune
+    cache: str
+    site: Site
+    when: When | None = None  # of a warming one
+    lead: timedelta = LEAD  # by which its run begins before it has to be ready
+    cron: str | None = None
+    warms: bool = True  # False: it plans and reports, and transfers nothing
+    over: timedelta = timedelta(0)  # time that `refresh` spreads its questions over
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A moment at which a schedule begins, and the one from which on that would be no use."""
+
+    at: datetime
+    until: datetime | None = None
+
+
+def next_start(timetable: Timetable, after: datetime) -> Start | None:
+    """The first start after that moment; None when there is none.
+
+    Raises SettingsError for days, hours or an expression that cannot be read.
+    """
+    if timetable.cron is not None:
+        due_at = crontab.parse(timetable.cron).after(after, timetable.site.zone)
+        return None if due_at is None else Start(due_at)
+    if timetable.when is None:
+        raise SettingsError(
+            f'schedules.{timetable.name}: it says not when it is due; covers = "07:30-11:00", or a cron'
+        )
+    when, zone = timetable.when, timetable.site.zone
+    allowed, (begin, end) = weekdays(when.days), _hours(when.covers)
+    today = after.astimezone(zone).date()
+    for number in range(-2, WEEK + 1):
+        day = today + number * DAY
+        ready = _on(timetable.site, day, _clock(when.ready_by) if when.ready_by else begin)
+        at = ready - timetable.lead
+        if day.weekday() in allowed and at > after:
+            return Start(at, _on(timetable.site, day if end > begin else day + DAY, end))
+    return None
+
+
+def lead_for(max_bytes: int | None, bandwidth: int | None) -> timedelta:
+    """How long before its deadline a run begins: what so many bytes take at that bandwidth, and some more."""
+    if max_bytes is None or bandwidth is None:
+        return LEAD
+    seconds = min(SPARE * max_bytes / bandwidth, LONGEST_LEAD.total_seconds())
+    return min(PLANNING + timedelta(seconds=seconds), LONGEST_LEAD)
 
 
 def weekdays(text: str) -> frozenset[int]:

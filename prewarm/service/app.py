@@ -26,12 +26,14 @@ from prewarm.service import (
     problems,
     rankings,
     runs,
+    schedules,
     sites,
 )
 from prewarm.service.access import Access, Failures, of_all_sites, of_one_site
 from prewarm.service.background import Runs
 from prewarm.service.board import Board
 from prewarm.service.bodies import Bounded
+from prewarm.service.clockwork import Clockwork
 from prewarm.service.feeding import Feed
 from prewarm.service.guards import Guard
 from prewarm.service.memory import Memory
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 SMALLEST = 1024  # bytes that are worth compressing
 DRAINING = 8.0  # seconds that runs have to end in order
 NOUNS = (rankings, forecasts, demand, images)
-COMMANDS = (plans, runs, pauses)
+COMMANDS = (plans, runs, pauses, schedules)
 
 
 def _now() -> datetime:
@@ -56,12 +58,12 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
     Wherever tokens are set, reads need the scope `read` and what changes something `run`.
     """
     board, requests, background = Board(settings, now), Counter[tuple[str, int]](), Runs(settings, now)
-    feed = Feed(settings, now)
+    feed, clockwork = Feed(settings, now), Clockwork(settings, background, now)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with feed.kept_up():
-            async with board.kept_fresh():
+            async with board.kept_fresh(), clockwork.ticking() if settings.service.schedules else _still():
                 yield
                 await background.ended(DRAINING)
 
@@ -77,6 +79,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
     app.state.settings, app.state.board, app.state.requests = settings, board, requests
     app.state.rankings = rankings.computer(settings)
     app.state.feed, app.state.reading = feed, Counter[str]()
+    app.state.clockwork = clockwork
     app.state.runs, app.state.planning = background, threading.Lock()
     problems.install(app)
     failures = Failures()
@@ -87,6 +90,12 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
     app.add_middleware(Guard, requests=requests)
     _include(app, access)
     return app
+
+
+@asynccontextmanager
+async def _still() -> AsyncIterator[None]:
+    """No schedule is run."""
+    yield
 
 
 def _include(app: FastAPI, access: Mapping[str, Access]) -> None:

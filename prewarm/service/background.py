@@ -142,6 +142,10 @@ class Runs:
         """The runs that are remembered, the newest first."""
         return list(reversed(self._live.values()))
 
+    def holds(self, cache: str) -> bool:
+        """Whether a run of this service is at that cache."""
+        return any(live.cache == cache and not live.over for live in self._live.values())
+
     def start(self, cache: str, work: Plan | Request, by: str) -> Live:
         """Begin a run; on the service's loop. Raises CacheBusy and Paused at once where they apply."""
         spec, lake, now = self._settings.cache_spec(cache), Lake.open(self._settings.lake), self._now()

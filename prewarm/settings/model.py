@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from prewarm.pipeline.histories import Counting
     from prewarm.pipeline.plan import Demand
     from prewarm.pipeline.reports import Terms
-    from prewarm.pipeline.schedules import When
+    from prewarm.pipeline.schedules import Timetable, When
     from prewarm.warming.registry import Endpoint
 
 T = TypeVar("T")
@@ -176,6 +176,23 @@ class Settings(BaseSettings):
         )
         site = self.declared_sites().get(self.cache(section.cache).site or "", self.default_site())
         return when, site
+
+    def timetable(self, name: str) -> Timetable:
+        """When the schedule of that name begins, and what."""
+        from prewarm.pipeline.schedules import Timetable, lead_for
+
+        section = self.schedule(name)
+        cache = self.cache(section.cache)
+        site = self.declared_sites().get(cache.site or "", self.default_site())
+        warms = section.mode == "warm"
+        if section.cron is not None:
+            return Timetable(
+                name, section.verb, section.cache, site, cron=section.cron, warms=warms, over=section.over
+            )
+        when, site = self.when(name)
+        limits = [each for each in (section.max_bytes, cache.max_bytes) if each is not None]
+        lead = lead_for(min(limits, default=None), cache.bandwidth)
+        return Timetable(name, section.verb, section.cache, site, when, lead, warms=warms)
 
     def serving(self, host: str | None = None, port: int | None = None) -> Settings:
         """These settings, with the address that the service binds where one is given."""

@@ -152,9 +152,12 @@ class ScheduleSection(_Section):
         0.0, ge=0, lt=1, description="random share of a plan to withhold, to measure gains"
     )
     cron: Annotated[str, Field(pattern=r"^\S+( +\S+){4}$")] | None = Field(
-        None, description="when `refresh` and `prune` are due, for whoever starts them: */15 * * * *"
+        None, description="when `refresh` and `prune` are due, on the site's clock: */15 * * * *"
     )
     verb: Literal["run", "refresh", "prune"] = Field("run", description="run, refresh or prune")
+    mode: Literal["warm", "forecast-only"] = Field(
+        "warm", description="forecast-only plans and reports, and never pulls: right for a first week"
+    )
     over: Duration = Field(timedelta(0), description="time that `refresh` spreads its questions over")
 
 
@@ -234,4 +237,5 @@ class ServiceSection(_Section):
         description="folder where deliveries wait for the lake; needed for a lake at a URL [in the lake]",
     )
     inbox_limit: Bytes = Field(256 << 20, gt=0, description="bytes that may wait; more are refused with 429")
+    schedules: bool = Field(True, description="whether schedules are run by the service")
     docs: bool = Field(True, description="whether /docs and /openapi.json are served")

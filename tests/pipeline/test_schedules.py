@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from prewarm.demand.calendars import Site
 from prewarm.errors import SettingsError
-from prewarm.pipeline.schedules import When, due, weekdays
+from prewarm.pipeline.schedules import Start, Timetable, When, due, lead_for, next_start, weekdays
 from prewarm.warming.planning import Budget
 
 BOISE = Site("boise", "America/Boise")
@@ -75,3 +75,56 @@ def test_a_schedule_hands_its_holdout_on() -> None:
     request = due(replace(MORNING, holdout=0.1), BOISE, datetime(2026, 11, 24, 13, 0, tzinfo=UTC))
 
     assert request.holdout == 0.1
+
+
+def test_a_window_that_began_yesterday_is_still_served() -> None:
+    """A late run at one in the morning is for the night that goes on, not for the next."""
+    night = When("night", "tue", "22:00-02:00", Budget())
+
+    assert due(night, Site(), datetime(2026, 11, 25, 1, 0, tzinfo=UTC)).at == datetime(
+        2026, 11, 24, 22, 0, tzinfo=UTC
+    )
+
+
+def test_a_run_begins_before_it_has_to_be_ready() -> None:
+    """07:30 in Boise less the lead, on working days; from then on it helps until its window is over."""
+    table = Timetable("morning", "run", "office", BOISE, MORNING, timedelta(hours=2))
+
+    friday = next_start(table, datetime(2026, 11, 27, 8, 0, tzinfo=UTC))
+    monday = next_start(table, datetime(2026, 11, 27, 12, 30, tzinfo=UTC))
+
+    assert friday == Start(
+        datetime(2026, 11, 27, 12, 30, tzinfo=UTC), datetime(2026, 11, 27, 18, 0, tzinfo=UTC)
+    )
+    assert monday is not None
+    assert monday.at == datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
+
+
+def test_a_start_keeps_to_the_clock_when_that_changes() -> None:
+    """Two days around the end of summer time: the same hour on the wall, another in UTC."""
+    table = Timetable("all", "run", "office", BOISE, replace(MORNING, days="mon-sun"), timedelta(0))
+
+    before = next_start(table, datetime(2026, 10, 31, 0, 0, tzinfo=UTC))
+    after = next_start(table, datetime(2026, 11, 1, 0, 0, tzinfo=UTC))
+
+    assert before is not None
+    assert after is not None
+    assert (before.at.hour, after.at.hour) == (13, 14)
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "bandwidth", "minutes"),
+    [(None, 10, 60), (10, None, 60), (36_000_000_000, 10_000_000, 80), (10**15, 1, 720)],
+)
+def test_the_lead_is_what_the_bytes_take(max_bytes: int | None, bandwidth: int | None, minutes: int) -> None:
+    """With a quarter to spare, and an hour where that cannot be told."""
+    assert lead_for(max_bytes, bandwidth) == timedelta(minutes=minutes)
+
+
+def test_maintenance_goes_by_its_cron_expression() -> None:
+    """On the site's clock."""
+    table = Timetable("tidy", "prune", "office", BOISE, cron="0 3 * * *")
+
+    assert next_start(table, datetime(2026, 11, 24, 8, 30, tzinfo=UTC)) == Start(
+        datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+    )
