@@ -66,6 +66,12 @@ def _show(result: Scorecard) -> None:
     rows = [(name, *(_shown(scores[name][key]) for key in keys)) for name in order]
     title = f"{result.origins} windows of {result.hours} h, {', '.join(result.sites)}; best: {result.best}"
     output.print_table(columns, rows, right=columns[1:], title=title)
+    click.echo(document["verdict"])
+    for name, baselines in document["fallbacks"].items():
+        told = ", ".join(f"{baseline} in {count}" for baseline, count in baselines.items())
+        click.echo(
+            f"{name} fell back to a baseline that had ranked better: {told} of {result.origins} windows"
+        )
 
 
 def _shown(value: float | None) -> str:

@@ -6,7 +6,7 @@ hour by hour; an hour without any pull says nothing about a ranking and is NaN.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -116,6 +116,7 @@ class Tally:
     covered: float = 0.0
     gaps: NDArray[np.float64] = field(default_factory=lambda: np.zeros(20))
     seconds: list[float] = field(default_factory=list)
+    fallbacks: Counter[str] = field(default_factory=Counter)  # windows that a baseline answered, by baseline
 
     def add(self, y: NDArray[np.float32], mean: NDArray[np.float32], dispersion: Dispersion) -> None:
         """Score the means of some hours, images x hours."""
@@ -196,6 +197,7 @@ def score(
             tallies[name].seconds.append(timer() - begun)
             tallies[name].add(y, mean, answers.dispersion)
             tallies[name].days += days
+            tallies[name].fallbacks.update({each.name for each in getattr(answers, "fallbacks", ()) if each})
     return scored
 
 

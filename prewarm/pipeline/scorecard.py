@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from prewarm.demand import evaluation, forecasters
 from prewarm.demand.calendars import Site
 from prewarm.demand.evaluation import Tally, difference, rounded
@@ -42,7 +44,10 @@ class Scorecard:
         return max(scores, key=lambda name: scores[name])
 
     def document(self) -> dict[str, Any]:
-        """What `prewarm scorecard --json` prints. `against`: the first model minus each other, with 95 %."""
+        """What `prewarm scorecard --json` prints. `against`: the first model minus each other, with 95 %.
+
+        `fallbacks`: windows in which a baseline answered for a model, see `demand.forecasters.rivals`.
+        """
         first, *others = self.tallies
         against = {
             name: dict(
@@ -61,7 +66,28 @@ class Scorecard:
             "models": {name: tally.document() for name, tally in self.tallies.items()},
             "best": self.best,
             "against": against,
+            "fallbacks": {
+                name: dict(tally.fallbacks) for name, tally in self.tallies.items() if tally.fallbacks
+            },
+            "verdict": self.verdict,
         }
+
+    @property
+    def verdict(self) -> str:
+        """How far the first model is from the best baseline, in a sentence."""
+        first = next(iter(self.tallies))
+        rivals = {name: tally for name, tally in self.tallies.items() if name in BASELINES and name != first}
+        if not rivals:
+            return f"{first} has nothing to be compared with"
+        gaps = {name: difference(self.tallies[first], tally, self.main) for name, tally in rivals.items()}
+        name, (gap, lo, hi) = min(gaps.items(), key=lambda item: item[1][0])
+        if not np.isfinite(gap):
+            return "no hour had a pull, so there is nothing to compare"
+        word = "better than" if lo > 0 else "worse than" if hi < 0 else "not to be told from"
+        return (
+            f"{first} is {word} the best baseline, {name}: capture@{self.main} {gap:+.3f} "
+            f"(95 % of redrawn days: {lo:+.3f} to {hi:+.3f})"
+        )
 
 
 def scorecard(

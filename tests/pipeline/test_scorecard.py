@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def test_a_rhythm_beats_a_counter(tmp_path: Path) -> None:
     assert scores["auto"]["recall@1"] > 0.9
     assert scores["auto"]["recall@1"] > scores["last-24h"]["recall@1"]
     assert found["against"]["last-24h"]["lo"] > 0
+    assert found["fallbacks"] == {}
 
 
 def test_rows_after_the_time_change_no_score(tmp_path: Path) -> None:
@@ -70,3 +72,11 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, objec
     """In one line, before anything is read."""
     with pytest.raises(SettingsError, match="expected"):
         scorecard(office(tmp_path), SITES, **wrong)  # type: ignore[arg-type]
+
+
+def test_the_verdict_compares_with_the_best_baseline(tmp_path: Path) -> None:
+    """It names it, the distance and its interval; a counter is worse where each hour has its image."""
+    card = scorecard(office(tmp_path), SITES, origins=5, top=(1,), models=("last-24h",))
+    assert re.match(
+        r"last-24h is worse than the best baseline, [a-z-]+: capture@1 -0\.\d+ \(95 %.*\)", card.verdict
+    )

@@ -14,7 +14,8 @@ where jobs come back.
 
 Some sites' demand has little more to tell than how often each image is pulled; there the average only adds
 noise. So it is hedged with a plain mean: how well each of the two ranked the images at the same tests says
-what part of a site's pulls the plain mean may divide.
+what part of a site's pulls the plain mean may divide. And where a baseline was still ahead by more than
+chance explains, it answers instead (see `rivals`).
 
 A thousandth of the image's plain rate is added to its mean: among the unlikely, the popular come first. Only
 the busiest images are averaged, so that the cost of a large site stays that of its profile.
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prewarm.demand.distribution import Dispersion, learnt
-from prewarm.demand.forecasters import FLAT, Prior
+from prewarm.demand.forecasters import FLAT, Prior, rivals
 from prewarm.demand.forecasters.baselines import last_hours, same_hours, weighted_mean
 from prewarm.demand.forecasters.intervals import due
 from prewarm.demand.forecasters.profile import (
@@ -100,7 +101,10 @@ class Auto:
         said = [test.expected(weights, factors) for test in tests]
         shares = _shares(tests, said)
         dispersion = learnt(before or self.prior.dispersion, _errors(tests, said, shares))
-        return Averaged(profile, rows, busy, weights, factors[:, _states(busy, activity)], shares, dispersion)
+        return Averaged(
+            profile, rows, busy, weights, factors[:, _states(busy, activity)], shares,
+            _fallbacks(tests, said, shares), dispersion,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +117,15 @@ class Averaged:
     weights: NDArray[np.float64]  # lead stretch x view x image
     factors: NDArray[np.float64]  # span x image
     shares: NDArray[np.float64]  # lead stretch: of the pulls, that the plain mean divides
+    fallbacks: tuple[rivals.Fallback | None, ...]  # lead stretch: the baseline that answers instead
     dispersion: Dispersion
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the result should know."""
+        leads = ("within three hours", "further ahead")
+        told = zip(self.fallbacks, leads, strict=True)
+        return tuple(fallback.note(lead) for fallback, lead in told if fallback)
 
     def means(self, ahead: range) -> NDArray[np.float32]:
         """Expected pulls, images x len(ahead)."""
@@ -126,6 +138,15 @@ class Averaged:
         mean = _hedged(mean, plain, self.shares[[_stretch(LEADS, hour) for hour in ahead]])
         mean += LEAST * last_hours(self.busy, RATED)[:, None]
         result[self.rows] = np.minimum(mean, self.profile.cap[self.rows, None])
+        return self._instead(result, ahead)
+
+    def _instead(self, result: NDArray[np.float32], ahead: range) -> NDArray[np.float32]:
+        """`result` with the hours that a baseline answers; the average breaks its ties."""
+        for stretch, fallback in enumerate(self.fallbacks):
+            columns = [place for place, hour in enumerate(ahead) if _stretch(LEADS, hour) == stretch]
+            if fallback and columns:
+                said = rivals.RIVALS[fallback.name].forecast(self.profile.history, ahead)
+                result[:, columns] = said[:, columns] + LEAST * result[:, columns]
         return result
 
     def views(self, ahead: range) -> NDArray[np.float32]:
@@ -167,6 +188,8 @@ class _Test:
     age: NDArray[np.int64]  # image: class of AGES
     state: NDArray[np.int64]
     discount: float
+    day: int  # before the cutoff, that the test lies in
+    rivals: dict[str, NDArray[np.float64]]  # how well each baseline ranked, by hour
 
     def average(self, weights: NDArray[np.float64], leads: range) -> NDArray[np.float64]:
         """The average of the views over `leads`, image x hour."""
@@ -194,16 +217,18 @@ def _tests(prior: Prior, busy: Grid, activity: NDArray[np.float64]) -> Iterator[
             return
         before, ahead = busy.until(origin), range(min(HORIZON, back))
         known = busy.observed[origin : origin + len(ahead)]
-        pulls = busy.counts[:, origin : origin + len(ahead)].toarray()
+        pulls = np.asarray(busy.counts[:, origin : origin + len(ahead)].toarray(), dtype=np.float32) * known
         yield _Test(
             views=_views(before, ahead, Profile(prior).forecast(before, ahead)),
             plain=weighted_mean(before, PLAIN),
-            pulls=pulls * known,
+            pulls=pulls,
             known=known,
             there=first < origin,
             age=np.digitize(origin - first, AGES),
             state=_states(before, activity),
             discount=FORGET ** (back / 24),
+            day=(back - 1) // 24,
+            rivals=rivals.scores(before, ahead, pulls, first < origin),
         )
 
 
@@ -281,18 +306,43 @@ def _shares(tests: list[_Test], said: list[NDArray[np.float64]]) -> NDArray[np.f
     """
     gain = np.zeros(len(LEADS))
     for test, mean in zip(tests, said, strict=True):
-        pulls, plain = test.pulls[test.there], np.broadcast_to(test.plain[:, None], mean.shape)
-        better = test.discount * (_gained(pulls, plain[test.there]) - _gained(pulls, mean[test.there]))
-        gain += [better[begin:end].sum() for begin, end in LEADS]
+        pulls = test.pulls[test.there]
+        better = rivals.sampled(pulls, test.plain[test.there, None]) - rivals.sampled(pulls, mean[test.there])
+        gain += [test.discount * np.nansum(better[begin:end]) for begin, end in LEADS]
     return np.asarray(1 / (1 + len(VIEWS) * np.exp(-np.clip(gain / HEDGE, -50, 50))), dtype=np.float64)
 
 
-def _gained(pulls: NDArray[np.float32], mean: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Normalised discounted cumulative gain of the order of the means, by hour; 1 where nothing came."""
-    gain, place = np.log2(1 + pulls), 1 / np.log2(np.arange(2, len(pulls) + 2))
-    found = place @ np.take_along_axis(gain, np.argsort(-mean, axis=0, kind="stable"), axis=0)
-    best = place @ np.sort(gain, axis=0)[::-1]
-    return np.asarray(np.divide(found, best, out=np.ones(len(best)), where=best > 0), dtype=np.float64)
+def _fallbacks(
+    tests: list[_Test], said: list[NDArray[np.float64]], shares: NDArray[np.float64]
+) -> tuple[rivals.Fallback | None, ...]:
+    """The baseline that answers instead of the average, by stretch of leads."""
+    ours = [
+        rivals.sampled(test.pulls[test.there], mean[test.there])
+        for test, mean in zip(tests, _blended(tests, said, shares), strict=True)
+    ]
+    return tuple(
+        rivals.fallback(
+            np.concatenate([score[begin:end] for score in ours]),
+            rivals.together(
+                [{name: score[begin:end] for name, score in test.rivals.items()} for test in tests]
+            ),
+            np.concatenate(
+                [np.full(len(score[begin:end]), test.day) for test, score in zip(tests, ours, strict=True)]
+            ),
+        )
+        if tests
+        else None
+        for begin, end in LEADS
+    )
+
+
+def _blended(
+    tests: list[_Test], said: list[NDArray[np.float64]], shares: NDArray[np.float64]
+) -> Iterator[NDArray[np.float32]]:
+    """What the hedged average would have said at each test, image x hour; 0 for images not there."""
+    for test, average in zip(tests, said, strict=True):
+        share = shares[[_stretch(LEADS, hour) for hour in range(average.shape[1])]]
+        yield _hedged(average * test.there[:, None], test.plain * test.there, share)
 
 
 def _hedged(
@@ -310,10 +360,8 @@ def _errors(
     tests: list[_Test], said: list[NDArray[np.float64]], shares: NDArray[np.float64]
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """(mean, pulls) of the known cells of each test, for the dispersion."""
-    for test, average in zip(tests, said, strict=True):
-        hours = average.shape[1]
-        share = shares[[_stretch(LEADS, hour) for hour in range(hours)]]
-        mean = _hedged(average * test.there[:, None], test.plain * test.there, share).astype(np.float64)
+    for test, blended in zip(tests, _blended(tests, said, shares), strict=True):
+        mean = blended.astype(np.float64)
         cells = np.broadcast_to(test.known & test.there[:, None], mean.shape)
         yield np.maximum(mean[cells], FLOOR), test.pulls[cells].astype(np.float64)
 
