@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from prewarm.cli import options, output
+from prewarm.cli.advise import advise
 from prewarm.cli.assess import assess
 from prewarm.cli.caches import caches, formats, models
 from prewarm.cli.demo import demo
@@ -68,6 +69,6 @@ def cli(context: click.Context, /, **given: object) -> None:
 
 _READ = (ingest, pulls, forecast, rank, scorecard)
 _WARM = (plan, run, refresh, prune, pause, resume)
-_TOLD = (assess, report, replay)
+_TOLD = (assess, report, advise, replay)
 for verb in (*_READ, *_WARM, *_TOLD, caches, schedules, formats, models, serve, demo):
     cli.add_command(verb)
