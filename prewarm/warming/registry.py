@@ -31,8 +31,10 @@ from prewarm.references import Reference
 from prewarm.warming import images, retries
 from prewarm.warming.contacts import Contacts, Endpoint, base_url
 from prewarm.warming.credentials import Credentials, Login
+from prewarm.warming.edges import Told, told
 from prewarm.warming.failures import is_html
 from prewarm.warming.images import Descriptor, Image, Manifest, Platform, Whole
+from prewarm.warming.products import Product, recognise
 from prewarm.warming.quotas import Allowance, Quota, parse_quota
 from prewarm.warming.tokens import Authorizer, parse_challenges
 from prewarm.warming.transport import Transport, read, refusal
@@ -100,6 +102,12 @@ class Registry:
                     raise RegistryError(f"registry {self.endpoint.registry}: {_WEB_PAGE}")
 
         await self.patiently(once)
+
+    async def product(self) -> Product | None:
+        """Which product this is, as far as its first answer tells, with or without a login."""
+        url = self.address("/v2/")
+        async with self._transport.request(self.endpoint, "GET", url) as response:
+            return recognise(url.authority, response.headers)
 
     async def head_manifest(self, repository: str, reference: str) -> Descriptor:
         """What `reference` points to, without its body (not counted by Docker Hub's quota).
@@ -177,20 +185,20 @@ class Registry:
 
         return await self.patiently(once)
 
-    async def holds_blob(self, repository: str, digest: str) -> bool:
-        """Whether the blob is in storage: `Range: bytes=0-0` answers 206 only from there.
+    async def blob_told(self, repository: str, digest: str) -> Told:
+        """Whether the blob is in storage, as the answer to `Range: bytes=0-0` tells (see `edges`).
 
         A pull-through registry answers 200 and the whole blob while it is not; that
         body is never read.
         """
 
-        async def once() -> bool:
+        async def once() -> Told:
             headers = {"Range": "bytes=0-0"}
             async with self.exchange(
                 "GET", repository, *_blob(repository, digest), headers=headers
             ) as response:
                 response.close()
-                return response.status == 206
+                return told(response.status, response.headers)
 
         return await self.patiently(once)
 

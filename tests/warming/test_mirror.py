@@ -324,8 +324,36 @@ async def test_a_working_mirror_passes_its_check(mirror: FakeMirror) -> None:
     assert {finding.subject: finding.ok for finding in findings} == {
         "reachable": True,
         "credentials": True,
+        "product": True,
         "pull-through": True,
     }
+
+
+async def test_a_prefix_that_nobody_named_is_told(mirror: FakeMirror) -> None:
+    """Harbor has every upstream under a project: without it, no image would be found."""
+    challenge = 'Bearer realm="https://harbor.example.com/service/token",service="harbor-registry"'
+    mirror.fault("GET", "/v2/", Fault(headers={"WWW-Authenticate": challenge}), forever=True)
+    async with cache(mirror) as office:
+        told = {finding.subject: finding for finding in await office.check()}
+    async with cache(mirror, None, rewrite={"docker.io/": "hub/"}) as office:
+        named = {finding.subject: finding for finding in await office.check()}
+
+    assert not told["product"].ok
+    assert "a proxy-cache project is a prefix: rewrite = " in told["product"].message
+    assert (named["product"].ok, named["product"].message) == (True, "Harbor")
+
+
+async def test_a_hit_is_the_proof_of_a_web_cache(mirror: FakeMirror) -> None:
+    """It answers 206 to what it lacks; as long as it misses, the image is cold."""
+    miss, hit = Fault(headers={"X-Cache": "MISS"}), Fault(headers={"X-Cache": "HIT"})
+    async with cache(mirror) as office:
+        image = await office.resolve(NGINX)
+        await office.warm(image)
+    mirror.fault("GET", "/blobs/", miss)
+    mirror.fault("GET", "/blobs/", hit, forever=True)
+    async with cache(mirror) as office:
+        assert not await office.holds(image)
+        assert "X-Cache: HIT" in (await office.warm(image)).proof
 
 
 # --- errors

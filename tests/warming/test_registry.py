@@ -222,10 +222,10 @@ async def test_storage_answers_ranges(origin: FakeRegistry) -> None:
     """206 is the proof of holding; one byte is read at most."""
     origin.push_blob(LAYER)
     async with client(origin) as registry:
-        held = await registry.holds_blob("a", sha256(LAYER))
+        told = await registry.blob_told("a", sha256(LAYER))
         size = await registry.head_blob("a", sha256(LAYER))
 
-    assert held
+    assert told.stored
     assert size == len(LAYER)
     assert origin.seen[0].headers["Range"] == "bytes=0-0"
 
@@ -235,7 +235,7 @@ async def test_a_200_to_a_range_is_no_proof(origin: FakeRegistry) -> None:
     origin.push_blob(LAYER)
     origin.fault("GET", "/blobs/", Fault(ignore_range=True, status=200))
     async with client(origin) as registry:
-        assert not await registry.holds_blob("a", sha256(LAYER))
+        assert not (await registry.blob_told("a", sha256(LAYER))).stored
 
 
 # --- again
@@ -285,7 +285,7 @@ async def test_a_registry_that_stays_down_is_not_waited_for_image_after_image(or
                 await registry.manifest("a", "1")
         assert len(waits.seconds) == 9
         await registry.manifest("a", "1")
-        await registry.holds_blob("a", next(iter(origin.blobs)))
+        await registry.blob_told("a", next(iter(origin.blobs)))
 
     assert len(waits.seconds) == 10
     assert len(origin.asked("GET", "/manifests/")) == 3 * 4 + 2 + 1

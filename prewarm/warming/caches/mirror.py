@@ -1,7 +1,8 @@
 """A pull-through registry, warmed by reading through it.
 
 The proof that it holds a blob is `Range: bytes=0-0` answered with 206: a pull-through cache knows ranges
-only of what it has stored, and answers 200 with the whole blob (which is not read) while it has not.
+only of what it has stored, and answers 200 with the whole blob (which is not read) while it has not. A web
+cache or CDN before a registry tells hits in headers instead, and a hit is its proof (see `edges`).
 What CNCF Distribution 2.8 does, measured:
 
 * A HEAD on a cold blob answers 200 and starts a fill. The 200 proves nothing: it also comes with a full
@@ -39,6 +40,7 @@ from prewarm.warming import deletions, listings
 from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer, notes
 from prewarm.warming.caches.keys import RegistryKeys, Seconds, eviction
 from prewarm.warming.images import Descriptor, Image
+from prewarm.warming.products import Product
 from prewarm.warming.registry import Registry
 from prewarm.warming.tasks import together
 
@@ -119,6 +121,7 @@ class Mirror:
         self._asked = Asked(surroundings.folder / ASKED if surroundings.folder.name else None)
         self._filling: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by digest
         self._filled: set[str] = set()  # paths that this object has filled
+        self._signs: dict[str, str] = {}  # by digest: how a blob was proven to be stored
         self._turn = asyncio.Lock()
         self._listing = asyncio.Lock()
         self._listed: tuple[frozenset[str] | None] | None = (
@@ -151,7 +154,8 @@ class Mirror:
         self._filled.add(path)
         moved = await together(self._fill(path, blob) for blob in image.blobs)
         self._asked.forget(path, image.blobs)
-        return Transfer(sum(moved), f"{len(image.blobs)} blobs answered 206 to a range, as stored ones do")
+        signs = " and ".join(sorted({self._signs[blob.digest] for blob in image.blobs}))
+        return Transfer(sum(moved), f"{len(image.blobs)} blobs answered {signs}")
 
     async def current(self, reference: Reference) -> str:
         """The digest that `reference` has now: a mirror passes the HEAD of a tag on to its upstream."""
@@ -177,6 +181,7 @@ class Mirror:
         return [
             Finding("reachable", True, f"{self._config.url} answers as a registry"),
             Finding("credentials", True, "docker's login" if login else "none stored; asked anonymously"),
+            _manners(await self._registry.product(), bool(self._surroundings.rewrite)),
             _pull_through(await self._registry.accepts_uploads("prewarm/check")),
         ]
 
@@ -279,10 +284,12 @@ class Mirror:
         return known is None or path in known or path in self._filled
 
     async def _held(self, path: str, blob: Descriptor) -> bool:
-        held = await self._registry.holds_blob(path, blob.digest)
-        if not held:
+        told = await self._registry.blob_told(path, blob.digest)
+        if told.stored:
+            self._signs[blob.digest] = told.sign
+        else:
             self._absent.add((path, blob.digest))
-        return held
+        return told.stored
 
     def _fill_seconds(self, blob: Descriptor) -> float:
         if self._config.fill_timeout is not None:
@@ -297,6 +304,14 @@ class Mirror:
             f"the mirror {host} answers for {blob.digest} ({blob.size} bytes) but did not store it "
             f"within {seconds:.0f} s; is its disk full, or its upstream's copy corrupt?"
         )
+
+
+def _manners(product: Product | None, renamed: bool) -> Finding:
+    """Which product it is; a problem where its images have a prefix that nobody named."""
+    if product is None:
+        return Finding("product", True, "it does not tell which product it is")
+    advice = f": {product.advice}" if product.advice and not renamed else ""
+    return Finding("product", renamed or not product.prefixed, f"{product.name}{advice}")
 
 
 def _pull_through(accepts_uploads: bool | None) -> Finding:
