@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prewarm import plots
     from prewarm.demand.calendars import Site
-    from prewarm.pipeline.analysis import Study, forecast, open, rank
+    from prewarm.pipeline.analysis import Study, assess, forecast, open, rank
 
     __version__: str
 
-__all__ = ["Site", "Study", "__version__", "forecast", "open", "plots", "rank"]
+__all__ = ["Site", "Study", "__version__", "assess", "forecast", "open", "plots", "rank"]
 
 _HOMES = {
     "Site": "prewarm.demand.calendars",
     "Study": "prewarm.pipeline.analysis",
+    "assess": "prewarm.pipeline.analysis",
     "forecast": "prewarm.pipeline.analysis",
     "open": "prewarm.pipeline.analysis",
     "rank": "prewarm.pipeline.analysis",

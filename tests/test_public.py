@@ -16,6 +16,7 @@ from prewarm.errors import NotEnoughHistory, SettingsError, UnknownName
 from prewarm.lake import Lake
 from tests.contracts import busy
 from tests.demand.samples import after, pull, table
+from tests.traffic import lines, mornings, through
 
 DEMAND = frames.frame(busy())
 HEAVY = ("sklearn", "statsmodels", "scipy", "matplotlib", "docker", "fastapi")
@@ -165,3 +166,26 @@ def test_the_mean_of_a_frame_and_of_its_grid_agree() -> None:
 
     made = prewarm.forecast(DEMAND, h=24)
     assert np.allclose(made["auto"], Auto(prior()).forecast(busy(), range(24)).ravel(), rtol=1e-5)
+
+
+def test_an_analyst_has_reports_and_advice(tmp_path: Path) -> None:
+    """Key figures, tables as pandas frames, and a row for each repository."""
+    study = prewarm.open(lake(tmp_path, "boise"))
+
+    made = study.report("hit-rate")
+    assert made.summary["pulls"] > 0
+    assert list(made.frame()["site"]) == ["boise"]
+    assert {"repository", "strategy", "why"} <= set(study.advice().columns)
+    with pytest.raises(UnknownName, match="days"):
+        made.frame("dayz")
+
+
+def test_an_analyst_assesses_a_log(tmp_path: Path) -> None:
+    """Without a lake."""
+    log = tmp_path / "mirror.log"
+    log.write_text(lines(through(mornings(4)), cache=True))
+
+    found = prewarm.assess(log, timezone="Europe/Berlin")
+
+    assert found.verdict == "pays"
+    assert found.misses.frame()["misses"].sum() == found.misses.summary["misses"]

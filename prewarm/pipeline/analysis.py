@@ -18,7 +18,11 @@ from prewarm.demand import forecasters, frames, ranking
 from prewarm.demand.calendars import HOUR, Site
 from prewarm.errors import SettingsError
 from prewarm.lake import Lake
+from prewarm.logs.files import Source
 from prewarm.pipeline import forecast as verbs
+from prewarm.pipeline import reports
+from prewarm.pipeline.advise import advise
+from prewarm.pipeline.assess import assess as assess_logs
 from prewarm.pipeline.histories import DEMAND, Counting, declared, extents, history, prior
 from prewarm.pipeline.outlooks import MAX_HOURS
 
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 
     from prewarm.demand.distribution import Dispersion
     from prewarm.demand.series import Grid
+    from prewarm.insight.assessment import Assessment
+    from prewarm.insight.reports import Report
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,35 @@ class Study:
             default=self.default, counting=self.counting,
         )  # fmt: skip
         return _ranked(result.ranking)
+
+    def report(
+        self,
+        name: str,
+        site: str | None = None,
+        image: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Report:
+        """A report by name, such as misses: `.summary`, `.frame()` for its tables, `.cannot_say`."""
+        return reports.report(self.lake, name, reports.Scope(site, image, since, until), self._terms(site))
+
+    def advice(self, site: str | None = None) -> pd.DataFrame:
+        """A row for each repository: `site, repository, strategy, why, saving, apply, unless` and more."""
+        found = advise(self.lake, reports.Scope(site), self._terms(site))
+        return pl.DataFrame(found.repositories, infer_schema_length=None).to_pandas()
+
+    def _terms(self, site: str | None) -> reports.Terms:
+        place = self.sites.get(site or "", self.default)
+        return reports.Terms(place.timezone, ignore=self.counting.ignore)
+
+
+def assess(*paths: str | Path, timezone: str = "UTC") -> Assessment:
+    """Does pre-warming pay? Judge logs without a lake: `.verdict`, `.why`, `.misses.frame()`, `.document()`.
+
+    >>> prewarm.assess("/var/log/nginx/mirror.log").verdict
+    """
+    source = Source("log", tuple(map(str, paths)), timezone=timezone)
+    return assess_logs([source], reports.Terms(timezone))
 
 
 def open(

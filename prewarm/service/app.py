@@ -25,6 +25,7 @@ from prewarm.service import (
     plans,
     problems,
     rankings,
+    reports,
     runs,
     schedules,
     sites,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 SMALLEST = 1024  # bytes that are worth compressing
 DRAINING = 8.0  # seconds that runs have to end in order
-NOUNS = (rankings, forecasts, demand, images)
+NOUNS = (rankings, forecasts, demand, images, reports)
 COMMANDS = (plans, runs, pauses, schedules)
 
 
@@ -81,6 +82,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
     app.state.feed, app.state.reading = feed, Counter[str]()
     app.state.clockwork = clockwork
     app.state.runs, app.state.planning = background, threading.Lock()
+    app.state.reporting = threading.Lock()
     problems.install(app)
     failures = Failures()
     access = {scope: Access(settings.service, scope, failures) for scope in get_args(Scope)}

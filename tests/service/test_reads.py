@@ -16,7 +16,7 @@ from prewarm.settings import load
 from tests.past import NOW, lake_with
 from tests.service.conftest import A, B, opened
 
-READS = ["rankings", "forecasts", "demand", "rhythm", "images", "sites"]
+READS = ["rankings", "forecasts", "demand", "rhythm", "images", "sites", "reports/misses", "advice"]
 
 
 @pytest.mark.parametrize("noun", [*READS, "rankings?at=2026-11-23T08:00Z"])

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from prewarm.errors import UnknownName
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAMES = ("misses", "hit-rate", "latency", "concentration", "savings", "warmed", "holdout", "growth")
 
@@ -43,6 +50,13 @@ class Report:
             "report": self.name, **self.scope, **self.summary, **tables, **told,
             "before": dict(self.before) if self.before is not None else None, "change": self.change,
         }  # fmt: skip
+
+    def frame(self, table: str | None = None) -> pd.DataFrame:
+        """One of its tables, without a name the first one, for pandas. UnknownName where it has none such."""
+        name = table or next(iter(self.tables), "")
+        if name not in self.tables:
+            raise UnknownName(f"table of the report {self.name}", name, self.tables)
+        return pl.DataFrame(list(self.tables[name])).to_pandas()
 
     def beside(self, earlier: Report | None) -> Report:
         """The same report next to that of the period before."""

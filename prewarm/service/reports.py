@@ -1,0 +1,114 @@
+"""`GET /v1/reports`, `/v1/reports/{name}` and `/v1/advice`: what happened, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi import Query as Parameters
+from pydantic import AwareDatetime, Field
+
+from prewarm.insight.reports import NAMES
+from prewarm.lake import Lake
+from prewarm.pipeline.advise import advise
+from prewarm.pipeline.reports import Scope, report
+from prewarm.service import answers
+from prewarm.service.board import board
+
+if TYPE_CHECKING:
+    from prewarm.settings import Settings
+
+router = APIRouter(tags=["reports"])
+
+Name = Literal["misses", "hit-rate", "latency", "concentration", "savings", "warmed", "holdout", "growth"]
+
+REPORT = answers.example(
+    {
+        "report": "misses", "site": "boise", "image": None, "since": None, "until": None,
+        "pulls": 2814, "misses": 511, "miss_rate": 0.181592, "wait_seconds": 6101.2,
+        "causes": [
+            {"cause": "tag moved", "misses": 171, "share": 0.334638, "wait_seconds": 2280.1,
+             "remedy": "a forecast can remove it"},
+        ],
+        "sure": "low", "evidence": [], "cannot_say": [], "before": None, "change": None,
+    },
+    "cause,misses,share,wait_seconds,remedy",
+)  # fmt: skip
+ADVICE = answers.example(
+    {
+        "repositories": [
+            {"site": "boise", "repository": "docker.io/acme/api", "strategy": "replicate on push",
+             "why": "108 fresh pushes were waited for, under tags nobody can foresee",
+             "saving": {"seconds_per_day": 39.2}},
+        ],
+        "strategies": {"replicate on push": 1}, "sure": "low", "evidence": [], "cannot_say": [],
+    },
+    "site,repository,strategy,why",
+)  # fmt: skip
+
+
+class Question(answers.Query):
+    """What is asked about."""
+
+    site: str | None = Field(None, max_length=200, description="one site; without it, all together")
+    image: str | None = Field(None, max_length=4096, description="one image, or all tags of a repository")
+    since: AwareDatetime | None = Field(None, description="first moment; compares with the period before")
+    until: AwareDatetime | None = Field(None, description="the moment after the last")
+    format: answers.Form = Field("json", description="csv gives the rows of the main table alone")
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.site, self.image, self.since, self.until)
+
+
+@router.get("/reports")
+def names() -> dict[str, list[str]]:
+    """The reports there are."""
+    return {"reports": list(NAMES)}
+
+
+@router.get("/reports/{name}", responses=REPORT)
+def reports(name: Name, question: Annotated[Question, Parameters()], request: Request) -> Response:
+    """One report: its figures, its tables, how sure it is, and what it cannot say.
+
+    With `since` each figure has its `change` against the period of the same length before.
+    """
+
+    def made(lake: Lake, settings: Settings) -> bytes:
+        found = report(lake, name, question.scope, settings.terms(question.site))
+        if question.format == "json":
+            return answers.as_json(found.document())
+        rows = next((rows for rows in found.tables.values() if rows), [dict(found.summary)])
+        return answers.as_csv(rows[0], rows)
+
+    return _answer(request, (name, question), question.format, made)
+
+
+@router.get("/advice", responses=ADVICE)
+def advice(question: Annotated[Question, Parameters()], request: Request) -> Response:
+    """A strategy for each repository: why, what it saves, what to set, what would change the advice."""
+
+    def made(lake: Lake, settings: Settings) -> bytes:
+        found = advise(lake, question.scope, settings.terms(question.site))
+        if question.format == "json":
+            return answers.as_json(found.document())
+        return answers.as_csv(("site", "repository", "strategy", "why"), found.repositories)
+
+    return _answer(request, ("advice", question), question.format, made)
+
+
+def _answer(
+    request: Request, key: object, form: answers.Form, make: Callable[[Lake, Settings], bytes]
+) -> Response:
+    """Made from the lake, one at a time, and held for as long as the lake stays the same."""
+    settings: Settings = request.app.state.settings
+    standing = board(request).standing
+
+    def made() -> bytes:
+        with request.app.state.reporting:
+            return make(Lake.open(settings.lake), settings)
+
+    if standing is None:  # a lake too young for a forecast has reports all the same
+        return answers.reply(request, made(), form, held=False)
+    return answers.reply(request, standing.answer(key, made), form)
