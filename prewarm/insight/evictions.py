@@ -87,43 +87,38 @@ class Frequent:
         self.held: dict[int, int] = {}
         self.row = 0
         self._uses: dict[int, int] = {}
-        self._by_uses: dict[int, OrderedDict[int, None]] = {}
-        self._least = 1  # no held object has fewer uses
+        self._last: dict[int, int] = {}  # object -> number of its last use
+        self._clock = 0
+        # (uses, last use, object), one entry for each held object. Uses only grow, so an entry that is out of
+        # date stands too far ahead, and is put right when it is met.
+        self._heap: list[tuple[int, int, int]] = []
 
     def touch(self, part: int) -> None:
-        uses = self._uses[part]
-        self._leave(part, uses)
-        self._join(part, uses + 1)
+        self._uses[part] += 1
+        self._clock += 1
+        self._last[part] = self._clock
 
     def worth(self, part: int) -> bool:
         return True
 
     def add(self, part: int, lapses: int) -> None:
         self.held[part] = lapses
-        self._join(part, 1)
-        self._least = 1
+        self._clock += 1
+        self._uses[part], self._last[part] = 1, self._clock
+        heapq.heappush(self._heap, (1, self._clock, part))
 
     def remove(self, part: int) -> None:
-        del self.held[part]
-        self._leave(part, self._uses.pop(part))
+        del self.held[part], self._uses[part], self._last[part]
 
     def victim(self) -> int:
-        while self._least not in self._by_uses:
-            self._least += 1
-        return next(iter(self._by_uses[self._least]))
-
-    def _join(self, part: int, uses: int) -> None:
-        self._uses[part] = uses
-        group = self._by_uses.get(uses)
-        if group is None:
-            group = self._by_uses[uses] = OrderedDict()
-        group[part] = None
-
-    def _leave(self, part: int, uses: int) -> None:
-        group = self._by_uses[uses]
-        del group[part]
-        if not group:
-            del self._by_uses[uses]
+        while True:
+            _, last, part = self._heap[0]
+            if part not in self.held:
+                heapq.heappop(self._heap)
+            elif self._last[part] == last:
+                return part
+            else:
+                heapq.heapreplace(self._heap, (self._uses[part], self._last[part], part))
 
 
 class Foreseen:
@@ -136,19 +131,19 @@ class Foreseen:
     def __init__(self, content: NDArray[np.int32], parts: Sequence[tuple[int, ...]], objects: int) -> None:
         rows, used = _uses(content, parts)
         order = np.argsort(used, kind="stable")
+        bounds = np.searchsorted(used[order], np.arange(objects + 1))
         self.held: dict[int, int] = {}
         self.row = -1
-        self._rows = array("q", rows[order].tobytes())  # rows of the uses, object by object
-        bounds = np.searchsorted(used[order], np.arange(objects + 1))
+        self._rows = array("i", rows[order].tobytes())  # rows of the uses, object by object
         self._at, self._stop = bounds[:-1].tolist(), bounds[1:].tolist()
         self._never = len(content)
+        self._objects = objects
         self._next: dict[int, int] = {}  # held object -> row of its next use
-        self._heap: list[tuple[int, int]] = []  # (-next use, object); entries of the past stay until seen
+        self._heap: list[int] = []  # -(next use x objects + object); what is past stays until it is met
 
     def touch(self, part: int) -> None:
-        if part not in self.held:
-            raise KeyError(part)
-        self._note(part)
+        if self._next[part] <= self.row:  # else this pull has touched it already
+            self._note(part)
 
     def worth(self, part: int) -> bool:
         return self._coming(part) < self._never
@@ -162,35 +157,36 @@ class Foreseen:
 
     def victim(self) -> int:
         while True:
-            coming, part = self._heap[0]
-            if self._next.get(part) == -coming:
+            coming, part = divmod(-self._heap[0], self._objects)
+            if self._next.get(part) == coming:
                 return part
             heapq.heappop(self._heap)
 
     def _note(self, part: int) -> None:
         coming = self._next[part] = self._coming(part)
-        heapq.heappush(self._heap, (-coming, part))
-        if len(self._heap) > 4 * len(self.held) + 1000:
-            self._heap = [(-when, held) for held, when in self._next.items()]
+        heapq.heappush(self._heap, -(coming * self._objects + part))
+        if len(self._heap) > 8 * len(self.held) + 1000:
+            self._heap = [-(when * self._objects + held) for held, when in self._next.items()]
             heapq.heapify(self._heap)
 
     def _coming(self, part: int) -> int:
         """The row of the first use after the current one."""
-        at, stop, rows, row = self._at[part], self._stop[part], self._rows, self.row
-        while at < stop and rows[at] <= row:
+        at, stop, row = self._at[part], self._stop[part], self.row
+        while at < stop and (coming := self._rows[at]) <= row:
             at += 1
         self._at[part] = at
-        return rows[at] if at < stop else self._never
+        return coming if at < stop else self._never
 
 
 def _uses(
     content: NDArray[np.int32], parts: Sequence[tuple[int, ...]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Every use of an object: the row of its pull, and the object, in order of the rows."""
-    lengths = np.array([len(each) for each in parts], dtype=np.int64)
-    flat = np.fromiter((part for each in parts for part in each), np.int64, int(lengths.sum()))
-    begins = np.concatenate([[0], np.cumsum(lengths)])[:-1]
+    lengths = np.array([len(each) for each in parts], dtype=np.int32)
+    flat = np.fromiter((part for each in parts for part in each), np.int32, int(lengths.sum()))
+    begins = np.cumsum(lengths) - lengths
     many = lengths[content]
-    rows = np.repeat(np.arange(len(content)), many)
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(many) - many, many)
-    return rows, flat[np.repeat(begins[content], many) + within]
+    rows = np.repeat(np.arange(len(content), dtype=np.int32), many)
+    # Within a pull the uses are numbered from the first object of its content on.
+    shift = begins[content] - (np.cumsum(many, dtype=np.int64) - many)
+    return rows, flat[np.arange(len(rows)) + np.repeat(shift, many)]
