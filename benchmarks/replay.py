@@ -1,12 +1,12 @@
-"""What a replay costs per policy, and whether its caches are those of libCacheSim: `python -m benchmarks.replay`.
+"""What a replay costs per policy, beside libCacheSim: `python -m benchmarks.replay`.
 
     python -m benchmarks.replay [--pulls 10000000]
     python -m benchmarks.replay --pulls 1000000 --peer /path/to/venv/bin/python   # a venv with libcachesim
 
 Two seeded traces of 20,000 images, pulled by Zipf's law over six weeks: `layers`, where an image shares four
-layers of one of 200 bases and has two of its own (seven objects a pull), on a disk of a fifth of their bytes and
-kept for a week; and `plain`, images of one byte on a disk of 1000, which libCacheSim can replay as well. Each run
-is a process of its own, so that its peak memory is its own.
+layers of one of 200 bases and has two of its own (seven objects a pull), on a disk of a fifth of their bytes
+and kept for a week; and `plain`, images of one byte on a disk of 1000, which libCacheSim can replay as well.
+Each run is a process of its own, so that its peak memory is its own.
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prewarm import plots
     from prewarm.demand.calendars import Site
-    from prewarm.pipeline.analysis import Study, assess, forecast, open, rank
+    from prewarm.pipeline.analysis import Study, assess, forecast, open, rank, replay
 
     __version__: str
 
-__all__ = ["Site", "Study", "__version__", "assess", "forecast", "open", "plots", "rank"]
+__all__ = ["Site", "Study", "__version__", "assess", "forecast", "open", "plots", "rank", "replay"]
 
 _HOMES = {
     "Site": "prewarm.demand.calendars",
@@ -33,6 +33,7 @@ _HOMES = {
     "forecast": "prewarm.pipeline.analysis",
     "open": "prewarm.pipeline.analysis",
     "rank": "prewarm.pipeline.analysis",
+    "replay": "prewarm.pipeline.analysis",
 }
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _INK, _ACCENT = "#1f3b57", "#d1603d"
+_SHADES = ("#1f3b57", "#d1603d", "#7a9e9f", "#e3b23c", "#8c5e8c", "#9aa5b1")
 
 
 def rhythm(df: pd.DataFrame, site: Site | None = None, image: str | None = None) -> Figure:
@@ -102,6 +103,58 @@ def churn(df: pd.DataFrame, top: int = 10) -> Figure:
     axes.plot(days, 100 * told.kept, color=_INK, label=f"% of the top {top} that stayed from the day before")
     axes.set_ylim(0, 102)
     axes.set_xlabel("day")
+    axes.legend(frameon=False)
+    return figure
+
+
+def replay(frame: pd.DataFrame) -> Figure:
+    """Seconds that clients wait for upstream in a day, by policy, with the hit ratio of each.
+
+    `frame` is what `prewarm.replay(…).frame()` returns; the rival of all, `none`, comes first.
+    """
+    figure, axes = _figure(9, 0.8 + 0.35 * len(frame), "Waiting for upstream, by policy")
+    drawn = frame.iloc[::-1]
+    colours = [_ACCENT if name == "none" else _INK for name in drawn["policy"]]
+    bars = axes.barh(drawn["policy"], drawn["waiting"], color=colours)
+    axes.bar_label(bars, [f"{hits:.1%} hits" for hits in drawn["hit_ratio"]], padding=4)
+    axes.margins(x=0.12)
+    axes.set_xlabel("seconds a day")
+    return figure
+
+
+def misses(table: pd.DataFrame) -> Figure:
+    """Misses by policy and cause, stacked; `table` is what `prewarm.replay(…).misses()` returns."""
+    figure, axes = _figure(9, 1.2 + 0.35 * len(table), "Why pulls miss")
+    drawn = table.iloc[::-1]
+    begin = np.zeros(len(drawn))
+    for place, cause in enumerate(drawn.columns):
+        shade = _SHADES[place % len(_SHADES)]
+        axes.barh(drawn.index, drawn[cause], left=begin, color=shade, label=cause)
+        begin = begin + drawn[cause].to_numpy()
+    axes.set_xlabel("misses")
+    if len(drawn.columns):
+        figure.legend(frameon=False, ncols=3, loc="outside lower center")
+    return figure
+
+
+def pareto(curve: pd.DataFrame) -> Figure:
+    """What the waiting comes to for the bytes that are warmed: a line for a policy, a mark for a budget.
+
+    `curve` is what `prewarm.replay(…, pareto=True).pareto()` returns. Lower and further left is better; the
+    dashed line is the mirror that nobody warms. Where no size is known, images stand for bytes.
+    """
+    figure, axes = _figure(9, 4, "What more bytes would buy")
+    sized = curve["warmed_bytes"].notna().all()
+    none = curve[curve["policy"] == "none"]
+    axes.axhline(float(none["waiting"].iloc[0]), color=_INK, linestyle="--", linewidth=1, label="none")
+    drawn = curve[curve["policy"] != "none"]
+    for place, (policy, points) in enumerate(drawn.groupby("policy", sort=False)):
+        warmed = points["warmed_bytes"] / 1e9 if sized else points["warmed"]
+        shade = _SHADES[place % len(_SHADES)]
+        axes.plot(warmed, points["waiting"], marker="o", markersize=4, color=shade, label=str(policy))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("GB warmed" if sized else "images warmed")
+    axes.set_ylabel("seconds waited a day")
     axes.legend(frameon=False)
     return figure
 

@@ -76,3 +76,47 @@ def test_an_unknown_image_is_refused() -> None:
     """A figure of nothing would mislead."""
     with pytest.raises(UnknownName, match="no image called"):
         plots.rhythm(DEMAND, image="docker.io/library/none:1")
+
+
+REPLAYED = pd.DataFrame(
+    {
+        "policy": ["none", "fixed", "auto"],
+        "waiting": [100.0, 80.0, 20.0],
+        "hit_ratio": [0.8, 0.85, 0.96],
+    }
+)
+
+
+def test_replayed_policies_are_bars_with_their_hits() -> None:
+    """The rival of all stands on top, in a colour of its own."""
+    figure = plots.replay(REPLAYED)
+    bars = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    assert [bar.get_width() for bar in bars] == [20.0, 80.0, 100.0]
+    assert bars[-1].get_facecolor() != bars[0].get_facecolor()
+    assert "80.0% hits" in {text.get_text() for text in figure.axes[0].texts}
+
+
+def test_misses_are_stacked_by_cause() -> None:
+    """A bar ends where its misses add up to."""
+    table = pd.DataFrame({"evicted": [3, 1], "tag moved": [2, 2]}, index=["none", "auto"])
+    bars = [patch for patch in plots.misses(table).axes[0].patches if isinstance(patch, Rectangle)]
+    assert max(bar.get_x() + bar.get_width() for bar in bars) == 5
+
+
+@pytest.mark.parametrize(("known", "label"), [(True, "GB warmed"), (False, "images warmed")])
+def test_a_curve_has_a_line_for_each_policy_beside_the_mirror_that_nobody_warms(
+    known: bool, label: str
+) -> None:
+    """Images stand for bytes where no size is known."""
+    curve = pd.DataFrame(
+        {
+            "policy": ["none", "auto", "auto", "fixed"],
+            "waiting": [100.0, 60.0, 20.0, 90.0],
+            "warmed_bytes": [0, 10**9, 2 * 10**9, 10**9] if known else [None] * 4,
+            "warmed": [0, 5, 9, 5],
+        }
+    )
+    axes = plots.pareto(curve).axes[0]
+    assert axes.get_xlabel() == label
+    assert [line.get_label() for line in axes.lines] == ["none", "auto", "fixed"]
+    assert list(np.asarray(axes.lines[1].get_xdata())) == ([1.0, 2.0] if known else [5, 9])

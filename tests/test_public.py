@@ -189,3 +189,21 @@ def test_an_analyst_assesses_a_log(tmp_path: Path) -> None:
 
     assert found.verdict == "pays"
     assert found.misses.frame()["misses"].sum() == found.misses.summary["misses"]
+
+
+def test_replay_is_the_verb_with_frames(tmp_path: Path) -> None:
+    """Policies as rows, misses by cause, the curve, and a year's business; sizes as people write them."""
+    rows = [pull(after(day, 8, 5), bytes=10**9, digest="sha256:a") for day in range(14)]
+    Lake.open(tmp_path / "lake").append("pulls", table(*rows))
+    study = prewarm.open(tmp_path / "lake")
+    result = prewarm.replay(study, ["fixed", "longer-ttl"], ttl="20h", capacity="5GB", pareto=True)
+    frame = result.frame()
+    assert frame["policy"].tolist() == ["none", "fixed", "longer-ttl"]
+    assert frame["hit_ratio"].tolist()[:2] == [0, 1]
+    assert result.misses().loc["none", "TTL lapsed"] == 7
+    assert set(result.pareto()["policy"]) == {"none", "fixed"}
+    case = result.business(hourly=60, attention=0.5, per_gb=0.1).set_index("policy")
+    assert case.loc["none", "net"] == 0
+    waited = frame["waiting"][0] * 365 / 3600
+    assert case.loc["fixed", "worth"] == pytest.approx(waited * 30, rel=1e-3)
+    assert case.loc["fixed", "egress"] == pytest.approx(0, abs=10)

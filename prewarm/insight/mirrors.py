@@ -11,6 +11,7 @@ seconds (`benchmarks/replay.py`).
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -71,11 +72,11 @@ class Passage:
     `asked` whether its manifest was among it, which is what a registry's quota counts as a pull.
     """
 
-    rows: list[int] = field(default_factory=list)
+    rows: array[int] = field(default_factory=lambda: array("q"))
     causes: list[Cause] = field(default_factory=list)
-    blobs: list[int] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    asked: list[bool] = field(default_factory=list)
+    blobs: array[int] = field(default_factory=lambda: array("q"))
+    sizes: array[int] = field(default_factory=lambda: array("q"))
+    asked: array[int] = field(default_factory=lambda: array("b"))
     warmed: list[tuple[int, str, int]] = field(default_factory=list)  # microseconds, image, bytes
     wasted: int = 0  # bytes that were warmed, and dropped or at the end still held without a use
 

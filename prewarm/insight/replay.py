@@ -31,8 +31,16 @@ REACH = timedelta(days=7)
 """A node that has pulled nothing for so long is not there to be warmed."""
 
 
+METERED = "docker.io/"
+"""Images whose manifests count against a pull quota."""
+
+
 def _none() -> NDArray[np.float64]:
     return np.zeros(0)
+
+
+def _never() -> NDArray[np.int64]:
+    return np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,9 @@ class Result:
     warmed_bytes: int  # fetched by the policy
     wasted_bytes: int  # warmed, and gone or still unused at the end
     took: NDArray[np.float64] = field(default_factory=_none, compare=False)  # seconds of each scored pull
-    fetched: tuple[tuple[int, str], ...] = ()  # (microseconds, image) of each manifest that upstream sent
+    fetched: NDArray[np.int64] = field(default_factory=_never, compare=False)  # microseconds of each manifest
+    metered: NDArray[np.int64] = field(default_factory=_never, compare=False)  # ... of those of METERED
+    warmed: int = 0  # images that the policy fetched something of
 
     @property
     def seconds(self) -> float:
@@ -132,18 +142,20 @@ def together(results: Sequence[Result]) -> Result:
         warmed_bytes=sum(each.warmed_bytes for each in results),
         wasted_bytes=sum(each.wasted_bytes for each in results),
         took=np.concatenate([each.took for each in results] or [_none()]),
-        fetched=tuple(sorted(pull for each in results for pull in each.fetched)),
+        fetched=np.sort(np.concatenate([each.fetched for each in results] or [_never()])),
+        metered=np.sort(np.concatenate([each.metered for each in results] or [_never()])),
+        warmed=sum(each.warmed for each in results),
     )
 
 
-def over_quota(fetched: Iterable[tuple[int, str]], limit: int, window: timedelta) -> int:
+def over_quota(fetched: NDArray[np.int64], limit: int, window: timedelta) -> int:
     """Upstream pulls made when `limit` or more had been made in the `window` before: what a quota refuses.
 
-    `fetched` is (microseconds, image), in order of time. A refused pull counts against nothing.
+    `fetched` are microseconds, in order. A refused pull counts against nothing.
     """
     span, first, refused = window // MICROSECOND, 0, 0
     granted: list[int] = []
-    for time, _ in fetched:
+    for time in fetched.tolist():
         while first < len(granted) and granted[first] <= time - span:
             first += 1
         if len(granted) - first >= limit:
@@ -178,7 +190,7 @@ def _joined(parts: Iterable[tuple[Passage, Sequence[int]]]) -> Passage:
     whole, found = Passage(), []
     for part, rows in parts:
         misses = zip(part.rows, part.causes, part.blobs, part.sizes, part.asked, strict=True)
-        found += [(rows[row], cause, blobs, size, asked) for row, cause, blobs, size, asked in misses]
+        found += [(rows[row], cause, blobs, size, bool(asked)) for row, cause, blobs, size, asked in misses]
         whole.warmed += part.warmed
         whole.wasted += part.wasted
     for miss in sorted(found):
@@ -222,6 +234,8 @@ def _score(trace: Trace, told: Passage, windows: Sequence[Window] | None, cost: 
         wasted_bytes=told.wasted,
         took=took[scored],
         fetched=_fetched(trace, told, within),
+        metered=_fetched(trace, told, within, METERED),
+        warmed=len(told.warmed),
     )
 
 
@@ -247,9 +261,10 @@ def _local(trace: Trace, cost: Cost, sizes: NDArray[np.int64]) -> NDArray[np.flo
     return np.asarray(cost.local(blobs, sizes)[trace.content], dtype=np.float64)
 
 
-def _fetched(trace: Trace, told: Passage, within: NDArray[np.bool_]) -> tuple[tuple[int, str], ...]:
-    """The manifests that upstream sent, for clients and for runs, in order of time."""
-    asked = np.array(told.rows, dtype=np.int64)[np.array(told.asked, dtype=np.bool_) & within]
-    images = [trace.images[image] for image in trace.image[asked].tolist()]
-    warmed = [(time, image) for time, image, _ in told.warmed]
-    return tuple(sorted([*zip(trace.times[asked].tolist(), images, strict=True), *warmed]))
+def _fetched(trace: Trace, told: Passage, within: NDArray[np.bool_], prefix: str = "") -> NDArray[np.int64]:
+    """When upstream sent the manifests of images that begin so, for clients and for runs, in order."""
+    wanted = np.array([image.startswith(prefix) for image in trace.images], dtype=np.bool_)
+    rows = np.array(told.rows, dtype=np.int64)
+    asked = rows[np.array(told.asked, dtype=np.bool_) & within & wanted[trace.image[rows]]]
+    warmed = [time for time, image, _ in told.warmed if image.startswith(prefix)]
+    return np.sort(np.concatenate([trace.times[asked], np.array(warmed, dtype=np.int64)]))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,9 @@ from prewarm.pipeline.advise import advise
 from prewarm.pipeline.assess import assess as assess_logs
 from prewarm.pipeline.histories import DEMAND, Counting, declared, extents, history, prior
 from prewarm.pipeline.outlooks import MAX_HOURS
+from prewarm.pipeline.replay import replay as replayed
+from prewarm.pipeline.whatif import POLICIES, ReplayResult, WhatIf
+from prewarm.quantities import parse_bytes, parse_duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,6 +113,26 @@ class Study:
         found = advise(self.lake, reports.Scope(site), self._terms(site))
         return pl.DataFrame(found.repositories, infer_schema_length=None).to_pandas()
 
+    def replay(
+        self,
+        policies: Sequence[str] | None = None,
+        site: str | None = None,
+        capacity: int | str | None = None,
+        ttl: timedelta | str | None = "168h",
+        max_bytes: int | str | None = None,
+        **asked: Any,
+    ) -> ReplayResult:
+        """What each of `policies` would have been: see `prewarm.replay`."""
+        question = WhatIf(
+            policies=POLICIES if policies is None else policies,
+            site=site,
+            capacity=None if capacity is None else parse_bytes(capacity),
+            ttl=None if ttl is None else parse_duration(ttl),
+            max_bytes=None if max_bytes is None else parse_bytes(max_bytes),
+            **asked,
+        )
+        return replayed(self.lake, self.sites, question, default=self.default, counting=self.counting)
+
     def _terms(self, site: str | None) -> reports.Terms:
         place = self.sites.get(site or "", self.default)
         return reports.Terms(place.timezone, ignore=self.counting.ignore)
@@ -122,6 +145,18 @@ def assess(*paths: str | Path, timezone: str = "UTC") -> Assessment:
     """
     source = Source("log", tuple(map(str, paths)), timezone=timezone)
     return assess_logs([source], reports.Terms(timezone))
+
+
+def replay(lake: Study, policies: Sequence[str] | None = None, **asked: Any) -> ReplayResult:
+    """Replay a lake's pulls through a simulated mirror under `policies`, as `prewarm replay` does.
+
+    `asked` are `site, capacity ("200GB"), ttl ("168h"), max_bytes, since, until, top, at, days, scope,
+    objective, quota, pareto, latency, bandwidth` (`WhatIf`). The result has `frame()`, `misses()`, `pareto()`
+    and `business()`, pandas frames all of them, and `document()`.
+
+    >>> prewarm.replay(lake, ["fixed", "auto"], capacity="200GB").frame()
+    """
+    return lake.replay(policies, **asked)
 
 
 def open(

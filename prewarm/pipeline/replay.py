@@ -164,7 +164,8 @@ def _doubts(past: Recollection, demand: pl.DataFrame, asked: WhatIf, site: Site)
         )
     if not past.pushes:
         said.append(
-            "no pushes are known, so lists get no credit for tags that move before they are pulled again"
+            "no pushes are known, so lists get no credit for what a tag became before it was pulled again, "
+            "and the oracle gets it for all that is new: a ceiling that nothing may reach"
         )
     times = demand["timestamp"]
     if len(times) > 1 and (times == times.dt.truncate("1h")).all():
@@ -221,12 +222,14 @@ class _Stage:
         )
 
     def budget(self) -> int | None:
-        """What a run may fetch: as asked for, else a tenth of all that had been pulled before."""
+        """What a run may fetch: as asked for, else a tenth of all that had been pulled before, and at least
+        the largest image of that."""
         if self.asked.max_bytes is not None or self.past.known.nothing:
             return self.asked.max_bytes
         trace = self.past.trace
         before = np.unique(trace.content[trace.between(None, self.since)])
-        return max(int(trace.sizes[before].sum()) // 10, 1)
+        sizes = trace.sizes[before]
+        return max(int(sizes.sum()) // 10, int(sizes.max()), 1)
 
     def windows(self) -> list[Window]:
         """The scored days, from `since` on."""
@@ -271,12 +274,15 @@ class _Stage:
             WEEKLY: policies.weekly(trace, times, top, monday),
         }
 
-    def under(self, name: str, lists: Mapping[str, policies.Lists], budget: int | None) -> Result:
-        """One policy."""
+    def under(
+        self, name: str, lists: Mapping[str, policies.Lists], budget: int | None, top: int | None = None
+    ) -> Result:
+        """One policy; `top` shortens its lists."""
+        runs = self._warm_runs(name, lists, budget)
         return through(
             self.past.trace,
             self.asked.mirrors().get(name, self.asked.mirror),
-            runs=self._warm_runs(name, lists, budget),
+            runs=[replace(run, images=run.images[:top]) for run in runs],
             windows=self.windows(),
             cost=self.cost,
         )
@@ -284,12 +290,19 @@ class _Stage:
     def curve(
         self, names: Sequence[str], lists: Mapping[str, policies.Lists], budget: int | None
     ) -> list[tuple[str, int | None, Result]]:
-        """The policies that warm, at growing budgets."""
-        if budget is None:
-            return []
-        budgets = [max(int(share * budget), 1) for share in CURVE]
+        """`none`, and the policies that warm at growing budgets; by longer lists where no size is known."""
+        points: list[tuple[int | None, int | None]] = [
+            (None, max(round(share * self.asked.top), 1))
+            if budget is None
+            else (max(int(share * budget), 1), None)
+            for share in CURVE
+            if budget is not None or share <= 1
+        ]
         warming = [name for name in names if name in lists or name in (ORACLE, PUSHED)]
-        return [(name, each, self.under(name, lists, each)) for name in warming for each in budgets]
+        return [
+            (NONE, None, self.under(NONE, lists, None)),
+            *((name, each, self.under(name, lists, each, top)) for name in warming for each, top in points),
+        ]
 
     def judged(self, results: Mapping[str, Result]) -> Verdict | None:
         """Whether the first ranker pays here; None when none was asked for."""

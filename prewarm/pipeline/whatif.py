@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prewarm.demand import forecasters, ranking
 from prewarm.errors import SettingsError, UnknownName
@@ -15,6 +15,9 @@ from prewarm.insight.policies import Window
 from prewarm.insight.recollections import SCOPES, Known
 from prewarm.insight.replay import Result, over_quota, together
 from prewarm.insight.verdict import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NONE, LFU, ORACLE, BELADY = "none", "lfu", "oracle", "belady"
 LONGER, BIGGER, PUSHED = "longer-ttl", "bigger-disk", "replicate-on-push"
@@ -28,7 +31,7 @@ WORDS |= {PUSHED: "replication on push", FIXED: "a fixed list", WEEKLY: "a weekl
 
 FACTOR = 4  # of a longer expiry and a bigger disk
 LONGEST = timedelta(weeks=4)  # of what is scored when nothing is asked for
-QUOTA, QUOTA_WINDOW, METERED = 100, timedelta(hours=6), "docker.io/"
+QUOTA, QUOTA_WINDOW = 100, timedelta(hours=6)
 CURVE = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # of the budget, for the Pareto curve
 DAY = timedelta(days=1)
 
@@ -44,7 +47,7 @@ class WhatIf:
     until: datetime | None = None
     site: str | None = None
     top: int = 50
-    max_bytes: int | None = None  # of a run; None: a tenth of what had been pulled before `since`
+    max_bytes: int | None = None  # of a run; None: a tenth of what was pulled before `since`
     at: Sequence[time] = (time(0), time(6), time(12), time(18))  # of the runs, on the site's clock
     days: frozenset[int] = frozenset(range(7))  # Monday 0
     scope: str = "site"
@@ -106,12 +109,11 @@ class ReplayResult:
 
     @property
     def curve(self) -> list[dict[str, Any]]:
-        """The Pareto curve: policies at growing budgets. `budget` is what a run may fetch, as a share."""
+        """The Pareto curve: `none`, and policies at growing budgets (`max_bytes` of a run, of all sites)."""
+        none = together([site.results[NONE] for site in self.sites])
         points = []
-        for place in range(max((len(site.curve) for site in self.sites), default=0)):
-            each = [site.curve[place] for site in self.sites]
+        for each in zip(*(site.curve for site in self.sites), strict=True):
             budgets = [budget for _, budget, _ in each if budget is not None]
-            none = together([site.results[NONE] for site in self.sites])
             figures = self._figures(together([result for _, _, result in each]), none)
             points.append({"policy": each[0][0], "max_bytes": sum(budgets) or None, **figures})
         return points
@@ -138,6 +140,42 @@ class ReplayResult:
         }
         return body | ({"pareto": self.curve} if self.asked.pareto else {})
 
+    def frame(self) -> pd.DataFrame:
+        """`policy` and its figures, a row each; `misses` are told by `misses`."""
+        import pandas as pd
+
+        rows = [{"policy": name, **_flat(told)} for name, told in self.policies.items()]
+        return pd.DataFrame(rows)
+
+    def pareto(self) -> pd.DataFrame:
+        """The Pareto curve, where it was asked for: `policy, max_bytes` and the figures, a row a budget."""
+        import pandas as pd
+
+        return pd.DataFrame([_flat(point) for point in self.curve])
+
+    def misses(self) -> pd.DataFrame:
+        """Misses by `policy` (rows) and cause (columns)."""
+        import pandas as pd
+
+        told = {name: figures["misses"] for name, figures in self.policies.items()}
+        return pd.DataFrame.from_dict(told, orient="index").fillna(0).astype(int).rename_axis("policy")
+
+    def business(self, hourly: float, attention: float = 1.0, per_gb: float = 0.0) -> pd.DataFrame:
+        """A year of each policy against `none`, if it goes on like the days replayed.
+
+        `hours` that nobody waits for upstream any more; `worth`, of which people are paid `hourly` and would
+        have done something else for a share `attention`; `egress`, what more upstream bytes cost `per_gb`
+        (10**9 bytes); `net` of both. NaN where no size is known.
+        """
+        frame = self.frame()
+        days = sum(len(site.windows) for site in self.sites)
+        none = frame.iloc[0]
+        hours = (none["waiting"] - frame["waiting"]) * len(self.sites) * 365 / 3600
+        more = (frame["upstream_bytes"].astype(float) - float(none["upstream_bytes"] or "nan")) / 1e9
+        egress = more / max(days, 1) * len(self.sites) * 365 * per_gb
+        worth = hours * attention * hourly
+        return frame[["policy"]].assign(hours=hours, worth=worth, egress=egress, net=worth - egress)
+
     @property
     def skipped(self) -> dict[str, str]:
         """Policies that could not be replayed, and why."""
@@ -146,7 +184,6 @@ class ReplayResult:
     def _figures(self, result: Result, none: Result) -> dict[str, Any]:
         nothing = all(site.known.nothing for site in self.sites)
         days = sum(len(site.windows) for site in self.sites)
-        metered = [pull for pull in result.fetched if pull[1].startswith(METERED)]
         sizes = {
             "byte_hit_ratio": round(result.byte_hit_ratio, 4),
             "warmed_bytes": result.warmed_bytes,
@@ -159,9 +196,10 @@ class ReplayResult:
             "gain": round(result.hit_ratio - none.hit_ratio, 4),
             **{f"p{percent}": _rounded(result.percentile(percent)) for percent in (50, 95, 99)},
             "waiting": round(result.seconds / max(days, 1), 2),
+            "warmed": result.warmed,
             **(dict.fromkeys(sizes) if nothing else sizes),
             "upstream_pulls": result.upstream_pulls,
-            "over_quota": over_quota(metered, self.asked.quota, QUOTA_WINDOW),
+            "over_quota": over_quota(result.metered, self.asked.quota, QUOTA_WINDOW),
             "pulls": result.pulls,
             "misses": {str(cause): count for cause, count in sorted(result.misses.items())},
         }
@@ -213,8 +251,12 @@ def _check_numbers(asked: WhatIf) -> None:
         )
 
 
+def _flat(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in told.items() if key != "misses"}
+
+
 def _said(judged: Verdict | None) -> dict[str, Any] | None:
-    return None if judged is None else asdict(judged)
+    return None if judged is None else asdict(judged) | {"answer": str(judged.answer)}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -288,16 +288,20 @@ def test_upstream_pulls_are_manifests_for_clients_and_for_runs() -> None:
         Mirror(),
         runs=[warm(0, ("nginx:1", NGINX))],
     )
-    assert [image for _, image in result.fetched] == ["nginx:1", "redis:7"]
+    hour, start = 3_600_000_000, (START - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    assert result.fetched.tolist() == [start, start + 2 * hour]
+    assert result.metered.size == 0
+    hub = replay([pull(0, "docker.io/library/nginx:1", NGINX)], Mirror())
+    assert hub.metered.tolist() == [start]
 
 
 def test_pulls_over_the_quota_are_counted_in_a_sliding_window() -> None:
     """Two in six hours: the third within them is refused, and frees nothing; at six hours there is room."""
     hour = 3_600_000_000
-    fetched = [(at * hour, "a") for at in (0, 1, 2, 5, 6, 7)]
+    fetched = np.array([0, 1, 2, 5, 6, 7]) * hour
     assert over_quota(fetched, 2, timedelta(hours=6)) == 2
     assert over_quota(fetched, 1, timedelta(hours=6)) == 4
-    assert over_quota([], 2, timedelta(hours=6)) == 0
+    assert over_quota(fetched[:0], 2, timedelta(hours=6)) == 0
 
 
 def test_percentiles_are_of_seconds_that_pulls_took() -> None:
