@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from prewarm.errors import UnknownFormat, UnreadableInput
-from prewarm.logs import wrappers
+from prewarm.logs import closest, wrappers
 from prewarm.logs.formats import Format, Hints, printable, share
 from prewarm.logs.wrappers import Chain
 
@@ -128,18 +128,18 @@ def _unusable(sample: pl.Series, found: Fit, formats: list[Format]) -> Unreadabl
     for candidate in formats:
         if reason := candidate.refuse(sample):
             return UnreadableInput(f"{candidate.name}: {reason}")
-    return UnknownFormat(_no_format(sample, found.shares))
+    return UnknownFormat(_no_format(sample, found.shares, formats))
 
 
-def _no_format(sample: pl.Series, shares: dict[str, float]) -> str:
+def _no_format(sample: pl.Series, shares: dict[str, float], formats: list[Format]) -> str:
     if sample.is_empty():
         return "no format to detect: there are no lines"
-    closest = sorted((name for name in shares if shares[name]), key=lambda name: (-shares[name], name))[:3]
-    fits = ", ".join(f"{name} fits {shares[name]:.0%}" for name in closest)
-    first = printable(sample[0], 60)
-    told = f"of {len(sample)} lines {fits or f'none fits any of the {len(shares)} formats'}"
+    misses = closest.misses(sample, shares, formats)
+    fits = ", ".join(miss.told for miss in misses) or f"none fits any of the {len(shares)} formats"
+    number = misses[0].number if misses else 1
+    shown = f"{'the first' if number == 1 else f'line {number}'} is {printable(sample[number - 1], 60)!r}"
     example = "name one with --format, for example --format combined"
-    return f"no known format fits: {told}; the first is {first!r}; {example}"
+    return f"no known format fits: of {len(sample)} lines {fits}; {shown}; {example}"
 
 
 def _around(lines: pl.Series) -> wrappers.Wrapper | None:

@@ -164,6 +164,39 @@ def test_lines_of_no_format_name_the_closest() -> None:
         detected(*["hello"] * 20, INNER)
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (INNER.replace(" - - ", " "), r"combined fits 0% \(line 1: no ident after its client where"),
+        (
+            INNER.replace("24/Nov/2026:08:15:02 +0000", "x"),
+            r"combined fits 0% \(line 1: no time after its user",
+        ),
+        (INNER.replace(" 401", " ok"), "combined fits 0% .*no status after its request"),
+        (
+            json.dumps({"ts": 1795511702.3, "msg": "x", "request": {"method": "GET"}}),
+            r"nginx-json fits 0% \(line 1: no status \(a key such as status or responseStatusCode\)",
+        ),
+        (json.dumps({"RequestPath": "/v2/", "DownstreamStatus": 200}), "traefik fits 0% .*no time"),
+        (
+            "10.20.1.17 - k8s [24/Nov/2026:09:15:02] 12 cri/1 [qtp1-925]",
+            "(combined|nexus) fits 0% .*no request after its time",
+        ),
+    ],
+)
+def test_what_the_first_line_lacks_is_told(line: str, reason: str) -> None:
+    """The field that would have to be there, for the formats that come closest."""
+    with pytest.raises(UnknownFormat, match=reason) as caught:
+        detected(*[line] * 3)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_line_that_does_not_fit_is_shown() -> None:
+    """Not one that does."""
+    with pytest.raises(UnknownFormat, match=r"combined fits 5% \(line 2: .*; line 2 is 'hello'"):
+        detected(INNER, *["hello"] * 20)
+
+
 def test_no_lines_are_no_format() -> None:
     """An empty file says so."""
     with pytest.raises(UnknownFormat, match="no lines"):

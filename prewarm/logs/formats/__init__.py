@@ -35,6 +35,7 @@ import polars as pl
 
 from prewarm import plugins
 from prewarm.logs import accesses
+from prewarm.logs.formats.lacks import Lack
 
 EXAMPLE = 200  # characters shown of a line that was set aside
 
@@ -114,6 +115,15 @@ class Scanner(Protocol):
 
     def scan(self, data: bytes, offset: int) -> tuple[Parsed, int] | None:
         """What `parse` would say of the lines of `data`, and how many they are; None: ask `parse`."""
+        ...
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """What a format may offer beside `refuse`: why a line does not fit, field by field."""
+
+    def explain(self, line: str) -> Lack | None:
+        """What this line lacks of the grammar; None where nothing more can be told."""
         ...
 
 

@@ -12,6 +12,9 @@ the first lines, which told the format: they are read as that format reads them.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import polars as pl
 
 from prewarm.logs.formats import (
@@ -20,6 +23,7 @@ from prewarm.logs.formats import (
     application,
     clean,
     fields,
+    lacks,
     requests,
     scanning,
     share,
@@ -32,7 +36,13 @@ TIMELESS = (
 )
 
 _STAMP = "[%d/%b/%Y:%H:%M:%S %z] "
+_DATED = r"\[[^\]]+/[^\]]+/[^\]]+:[^\]]+\] "
 _STAMP_LENGTH = len("[24/Nov/2026:01:58:42 +0000] ")
+_LINE = (
+    r"^(?P<client>\S+) (?P<ident>-) (?P<user>.*?) \[(?P<time>[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[^\]]+)\] "
+    r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>[0-9]{3}) (?P<bytes>[0-9]+|-)'
+)
+_REQUEST = re.compile(r'"[A-Z]+ \S+ HTTP/')
 _FORWARDED = r'^ "([0-9A-Fa-f:.]+)(?:,[^"]*)?"'
 _INGRESS = r"^ [0-9]+ (?P<took>[0-9.]+) \[[^\]]*\] \[[^\]]*\] .* (?P<request>[0-9a-f]{32})$"
 _CACHE = (  # alone between blanks, quotes or a name and its value
@@ -54,6 +64,8 @@ class Combined:
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of access lines."""
+        if not lines.str.contains(_DATED).any():
+            return 0.0
         rows = read(clean(pl.DataFrame({"offset": range(len(lines)), "line": lines})))
         return share(rows["malformed"].is_null())
 
@@ -62,6 +74,11 @@ class Combined:
         if share(lines.str.contains(_NO_STAMP)) >= 0.5:
             return TIMELESS
         return None
+
+    def explain(self, line: str) -> lacks.Lack | None:
+        """Which field is missing first."""
+        lack = lacks.of_text(line, [_LINE])
+        return replace(lack, found=max(lack.found, 0.5)) if lack and _REQUEST.search(line) else lack
 
     def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
         """Accesses of family `access`; of family `app` for application lines."""

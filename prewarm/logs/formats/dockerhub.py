@@ -113,5 +113,6 @@ FORMAT = records.Records(
     tells=frozenset({"tag", "digest", "client", "user", "host"}),
     read=read,
     marks=("/", "datehour"),
+    must=r"(?i)\d+/\d+/\d+/\d+|datehour",
     finished_pulls=True,
 )

@@ -26,6 +26,9 @@ KINDS = ("check", "manifest", "layers", "local")
 CACHES = ("hit", "miss")
 
 _EVERY = (*COLUMNS, *NAMED)
+_POSSIBLE = (  # a header or a key, maybe escaped, or a row whose first value may be a time
+    r'(?i)timestamp|\\u00|^[\s"\x00\x{feff}]*[-+.\x{2212}0-9][-+.:\x{2212}0-9tzugmce ]*"?\s*[,;\t]'
+)
 _LARGEST = 9.2e18  # what 63 bits hold, nearly
 
 
@@ -40,6 +43,8 @@ class Events:
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of rows that are pulls, the header not counted."""
+        if not lines.str.contains(_POSSIBLE).any():
+            return 0.0
         rows = pl.DataFrame({"offset": pl.int_range(len(lines), eager=True), "line": lines})
         parsed = self.parse(rows, Hints())
         counted = len(lines) - sum(parsed.ignored.values())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, fields, ndjson, requests, stamps
+from prewarm.logs.formats import Hints, fields, lacks, ndjson, requests, stamps
 from prewarm.logs.formats.logged import RequestLog, accesses_of
 
 Paths = Mapping[str, str | tuple[str, ...]]
@@ -47,6 +47,12 @@ class Keys:
         )
         unfit = pl.when(~whole & pl.col("ignored").is_null()).then(reason)
         return accesses_of(timed.with_columns(malformed=unfit), name)
+
+    def lack(self, line: str) -> lacks.Lack | None:
+        """Which field the line has under none of its keys."""
+        every = {name: (path,) if isinstance(path, str) else path for name, path in self.paths.items()}
+        needed = dict.fromkeys((*self.all_of, "uri", "status"))
+        return lacks.of_json(line, {name: every[name] for name in needed if name in every})
 
 
 def _seconds(rows: pl.DataFrame, scale: float | None) -> pl.Series:
@@ -111,7 +117,8 @@ def _json(
     def read(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
         return keys.read(lines, hints, name)
 
-    return RequestLog(name, summary, frozenset(tells.split()), read, marks, specificity)
+    tell = frozenset(tells.split())
+    return RequestLog(name, summary, tell, read, marks, specificity, lack=keys.lack)
 
 
 # --- nginx, and whatever else writes flat objects of this kind ---------------------------------------

@@ -5,6 +5,7 @@ A grammar finds the fields of a line as text; `accesses_of` gives them their mea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ import polars as pl
 
 from prewarm.logs.accesses import TIMESTAMP
 from prewarm.logs.formats import Hints, Parsed, clean, fields, requests, share, sort_out
+from prewarm.logs.formats.lacks import Lack
 
 Read = Callable[[pl.DataFrame, Hints], pl.DataFrame]
 
@@ -32,7 +34,7 @@ class RequestLog:
     them. `marks` are texts of which every line of the family holds one, or none for any line.
     `must`: a pattern that at least one line fits: for a family whose lines stand among others, or to tell
     cheaply that no line is of it.
-    `unusable` explains lines that are of the family, but cannot be read.
+    `unusable` explains lines that are of the family, but cannot be read, `lack` why a line does not fit.
     """
 
     name: str
@@ -45,9 +47,12 @@ class RequestLog:
     finished_pulls: bool = False
     must: str = ""
     unusable: Callable[[pl.Series], str | None] = field(default=lambda lines: None)
+    lack: Callable[[str], Lack | None] = field(default=lambda line: None)
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of lines that fit the grammar."""
+        if self.marks and not lines.str.contains_any(list(self.marks)).any():
+            return 0.0
         rows = clean(pl.DataFrame({"offset": pl.int_range(len(lines), eager=True), "line": lines}))
         marked = rows.filter(rows["line"].str.contains_any(list(self.marks))) if self.marks else rows
         if marked.is_empty() or (self.must and not marked["line"].str.contains(self.must).any()):
@@ -58,6 +63,10 @@ class RequestLog:
     def refuse(self, lines: pl.Series) -> str | None:
         """Why lines of this family cannot be used, else None."""
         return self.unusable(lines)
+
+    def explain(self, line: str) -> Lack | None:
+        """What this line lacks, when it is somewhat like those of the family."""
+        return self.lack(line) if re.search(self.must, line) else None
 
     def parse(self, lines: pl.DataFrame, hints: Hints) -> Parsed:
         """Accesses of family `access`."""

@@ -27,7 +27,8 @@ class Records:
     `read` turns clean lines (offset, line) into rows with columns of `pulls.SCHEMA` or, unless
     `finished_pulls`, of `accesses.SCHEMA`; the raw `line`; and two reasons, `ignored` and `malformed`,
     both null for a row that counts. `marks` are texts of which every line of the family holds one;
-    `unusable` explains lines that are of the family, but cannot be read.
+    `must` is a pattern that at least one line fits, to tell cheaply that none is of the family. `unusable`
+    explains lines that are of the family, but cannot be read.
     """
 
     name: str
@@ -36,10 +37,13 @@ class Records:
     read: Read
     marks: tuple[str, ...]
     finished_pulls: bool = False
+    must: str = ""
     unusable: Callable[[pl.Series], str | None] = field(default=lambda lines: None)
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of lines that are records of this family."""
+        if not lines.str.contains_any(list(self.marks)).any() or not lines.str.contains(self.must).any():
+            return 0.0
         rows = clean(pl.DataFrame({"offset": pl.int_range(len(lines), eager=True), "line": lines}))
         marked = rows.filter(rows["line"].str.contains_any(list(self.marks)))
         if marked.is_empty():

@@ -7,10 +7,11 @@ server access log. Most narrow down the combined format.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, combined, fields, jsonlogs, stamps
+from prewarm.logs.formats import Hints, combined, fields, jsonlogs, lacks, stamps
 from prewarm.logs.formats.logged import Read, RequestLog, accesses_of, requested, stamp_of
 
 Finish = Callable[[pl.DataFrame, Hints], pl.DataFrame]
@@ -61,7 +62,8 @@ def _text(
     def read(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
         return accesses_of(_finished(found(lines, patterns), hints, name, finish), name)
 
-    return RequestLog(name, summary, frozenset(tells.split()), read, marks, must=must)
+    lack = partial(lacks.of_text, patterns=patterns)
+    return RequestLog(name, summary, frozenset(tells.split()), read, marks, must=must, lack=lack)
 
 
 def _finished(rows: pl.DataFrame, hints: Hints, name: str, finish: Finish) -> pl.DataFrame:
@@ -84,6 +86,10 @@ def _either(name: str, keys: jsonlogs.Keys, pattern: str, finish: Finish) -> Rea
         return pl.concat([objects, rows]).sort("offset", maintain_order=True)
 
     return read
+
+
+def _explained(line: str, keys: jsonlogs.Keys, pattern: str) -> lacks.Lack | None:
+    return keys.lack(line) if line.startswith("{") else lacks.of_text(line, [pattern])
 
 
 def _seconds(scale: float = 1.0) -> pl.Expr:
@@ -128,6 +134,7 @@ HARBOR_PROXY = RequestLog(
     _read_harbor,
     needs_stamp=True,
     must=_TIMED,
+    lack=partial(lacks.of_text, patterns=[_TIMED]),
     unusable=_timeless,
 )
 
@@ -191,6 +198,8 @@ TRAEFIK = RequestLog(
     frozenset({"tag", "digest", "bytes", "seconds", "client", "user", "agent", "host"}),
     _either("traefik", jsonlogs.TRAEFIK_KEYS, _TRAEFIK, _clf(1e3)),
     (*jsonlogs.TRAEFIK_MARKS, "ms"),
+    must=r'[0-9]ms$|"RequestPath"|"DownstreamStatus"',
+    lack=partial(_explained, keys=jsonlogs.TRAEFIK_KEYS, pattern=_TRAEFIK),
 )
 
 
@@ -286,6 +295,7 @@ ENVOY = RequestLog(
         ),
     ),
     must=r'^\[\d{4}-|"response_code"',
+    lack=partial(_explained, keys=jsonlogs.ENVOY_KEYS, pattern=_ENVOY),
 )
 
 

@@ -182,6 +182,24 @@ def test_bad_rows_are_malformed(line: str) -> None:
     assert len(rows(parsed)) == 1
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"2026-11-24 08:15:02+00";nginx',
+        "\ufeff1795508102,nginx",
+        " 1.795508102e9 ,nginx",
+        "2026-11-24\tnginx",
+        "2026-11-24 08:15:02 UTC,nginx",
+        '{"image":"nginx","timestamp":"2026-11-24T08:15:02Z"}',
+        '{"im\\u0061ge":"nginx","t\\u0069mestamp":"2026-11-24T08:15:02Z"}',
+    ],
+)
+def test_whatever_is_read_is_told_by_a_sniff(line: str) -> None:
+    """Before anything is parsed, only lines that cannot be pulls are passed over."""
+    assert len(rows(parse(line))) == 1
+    assert events.FORMAT.sniff(pl.Series([line])) == 1
+
+
 def test_sniffing_counts_the_rows_that_are_pulls() -> None:
     """The header is no row; access lines are none."""
     assert events.FORMAT.sniff(pl.Series([HEADER, ROW, "bad"])) == 0.5
