@@ -22,6 +22,7 @@
     + CacheBusy           another run holds it
     + Paused              somebody has set the kill switch
     + TagMoved            a tag points elsewhere than when it was asked about
+  x ServiceError          a prewarm service that does not answer, or refuses
 
 Messages are one line that teaches: what was wrong, what was expected, an example.
 They never carry credentials, tokens or signed URLs.
@@ -153,6 +154,10 @@ class Paused(CacheError):
 
 class TagMoved(CacheError):
     """A tag points elsewhere than when it was asked about; asking again tells where."""
+
+
+class ServiceError(PrewarmError):
+    """A prewarm service that does not answer, or refuses (`client.Refused`)."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

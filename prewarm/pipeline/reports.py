@@ -41,10 +41,13 @@ class Scope:
     until: datetime | None = None
 
     def earlier(self) -> Scope | None:
-        """The period of the same length before; None where no beginning was asked for."""
+        """The period of the same length before; None without a beginning, or where no calendar has it."""
         if self.since is None or self.until is None:
             return None
-        return replace(self, since=self.since - (self.until - self.since), until=self.since)
+        try:
+            return replace(self, since=self.since - (self.until - self.since), until=self.since)
+        except OverflowError:
+            return None
 
 
 @dataclass(frozen=True)

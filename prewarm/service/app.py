@@ -28,6 +28,7 @@ from prewarm.service import (
     reports,
     runs,
     schedules,
+    scorecards,
     sites,
 )
 from prewarm.service.access import Access, Failures, of_all_sites, of_one_site
@@ -38,6 +39,7 @@ from prewarm.service.clockwork import Clockwork
 from prewarm.service.feeding import Feed
 from prewarm.service.guards import Guard
 from prewarm.service.memory import Memory
+from prewarm.service.workshop import Workshop
 from prewarm.settings import Scope
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 SMALLEST = 1024  # bytes that are worth compressing
 DRAINING = 8.0  # seconds that runs have to end in order
-NOUNS = (rankings, forecasts, demand, images, reports)
+NOUNS = (rankings, forecasts, demand, images, reports, scorecards)
 COMMANDS = (plans, runs, pauses, schedules)
 
 
@@ -59,6 +61,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
     Wherever tokens are set, reads need the scope `read` and what changes something `run`.
     """
     board, requests, background = Board(settings, now), Counter[tuple[str, int]](), Runs(settings, now)
+    workshop = Workshop()
     feed, clockwork = Feed(settings, now), Clockwork(settings, background, now)
 
     @asynccontextmanager
@@ -67,6 +70,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
             async with board.kept_fresh(), clockwork.ticking() if settings.service.schedules else _still():
                 yield
                 await background.ended(DRAINING)
+        workshop.close()
 
     app = FastAPI(
         title="prewarm",
@@ -78,11 +82,10 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
         openapi_url="/openapi.json" if settings.service.docs else None,
     )
     app.state.settings, app.state.board, app.state.requests = settings, board, requests
-    app.state.rankings = rankings.computer(settings)
+    app.state.workshop = workshop
     app.state.feed, app.state.reading = feed, Counter[str]()
     app.state.clockwork = clockwork
     app.state.runs, app.state.planning = background, threading.Lock()
-    app.state.reporting = threading.Lock()
     problems.install(app)
     failures = Failures()
     access = {scope: Access(settings.service, scope, failures) for scope in get_args(Scope)}

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -22,6 +19,7 @@ from prewarm.service.board import Now, OnBoard, versions
 if TYPE_CHECKING:
     from prewarm.pipeline.forecast import RankResult
     from prewarm.pipeline.overviews import Overview
+    from prewarm.service.workshop import Workshop
     from prewarm.settings import Settings
 
 router = APIRouter(tags=["ranking"])
@@ -81,7 +79,8 @@ def rankings(
     """Rank the images of a window by expected pulls.
 
     Windows of the coming days are answered from memory. A past `at`, a `day` or a model by name is computed
-    from the lake, once for each of its states.
+    from the lake, once for each of its states: 503 with `Retry-After` while that takes longer than a few
+    seconds.
     """
     if question.day and (question.at or question.hours != 1):
         raise SettingsError("day: ranks all 24 hours of a day; leave out at and hours")
@@ -93,29 +92,6 @@ def rankings(
     result = _computed(request, question, at)
     body = _body(result, question, len(result.ranking))
     return answers.reply(request, body, question.format, held=False)
-
-
-def computer(settings: Settings) -> Callable[..., RankResult]:
-    """A function from what decides a ranking to the ranking; the last few are kept, one is made at a time."""
-    one_by_one = threading.Lock()
-
-    @lru_cache(maxsize=16)
-    def compute(
-        state: tuple[int | None, ...],
-        site: str | None,
-        when: datetime | date,
-        hours: int,
-        objective: str,
-        model: str,
-    ) -> RankResult:
-        lake, sites = Lake.open(settings.lake), settings.declared_sites()
-        asked: dict[str, Any] = {"default": settings.default_site(), "counting": settings.counting()}
-        with one_by_one:
-            if isinstance(when, datetime):
-                return forecast.rank(lake, sites, [when], hours, DEEPEST, site, objective, model, **asked)
-            return forecast.rank_day(lake, sites, when, DEEPEST, site, objective, model, **asked)
-
-    return compute
 
 
 def _next_minute(now: datetime) -> datetime:
@@ -130,16 +106,27 @@ def _held(overview: Overview, question: Question, at: datetime) -> bytes:
 
 
 def _computed(request: Request, question: Question, at: datetime) -> RankResult:
+    workshop: Workshop = request.app.state.workshop
     settings: Settings = request.app.state.settings
-    result: RankResult = request.app.state.rankings(
+    when = question.day or at
+    asked = (
         versions(Lake.open(settings.lake)),
         question.site,
-        question.day or at,
+        when,
         question.hours,
         question.objective,
         question.model,
     )
-    return result
+    return workshop.answer(asked, lambda: _made(settings, question, when))
+
+
+def _made(settings: Settings, question: Question, when: datetime | date) -> RankResult:
+    lake, sites = Lake.open(settings.lake), settings.declared_sites()
+    known: dict[str, Any] = {"default": settings.default_site(), "counting": settings.counting()}
+    wanted = (question.site, question.objective, question.model)
+    if isinstance(when, datetime):
+        return forecast.rank(lake, sites, [when], question.hours, DEEPEST, *wanted, **known)
+    return forecast.rank_day(lake, sites, when, DEEPEST, *wanted, **known)
 
 
 def _body(result: RankResult, question: Question, total: int) -> bytes:

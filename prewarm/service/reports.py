@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -14,9 +14,10 @@ from prewarm.lake import Lake
 from prewarm.pipeline.advise import advise
 from prewarm.pipeline.reports import Scope, report
 from prewarm.service import answers
-from prewarm.service.board import board
+from prewarm.service.board import versions
 
 if TYPE_CHECKING:
+    from prewarm.service.workshop import Workshop
     from prewarm.settings import Settings
 
 router = APIRouter(tags=["reports"])
@@ -62,10 +63,10 @@ class Question(answers.Query):
         return Scope(self.site, self.image, self.since, self.until)
 
 
-@router.get("/reports")
-def names() -> dict[str, list[str]]:
+@router.get("/reports", responses=answers.example({"reports": list(NAMES)}))
+def names(request: Request) -> Response:
     """The reports there are."""
-    return {"reports": list(NAMES)}
+    return answers.reply(request, answers.as_json({"reports": list(NAMES)}), held=False)
 
 
 @router.get("/reports/{name}", responses=REPORT)
@@ -99,16 +100,11 @@ def advice(question: Annotated[Question, Parameters()], request: Request) -> Res
 
 
 def _answer(
-    request: Request, key: object, form: answers.Form, make: Callable[[Lake, Settings], bytes]
+    request: Request, key: Hashable, form: answers.Form, make: Callable[[Lake, Settings], bytes]
 ) -> Response:
-    """Made from the lake, one at a time, and held for as long as the lake stays the same."""
+    """Made from the lake on the workshop's thread, and kept for as long as the lake stays the same."""
     settings: Settings = request.app.state.settings
-    standing = board(request).standing
-
-    def made() -> bytes:
-        with request.app.state.reporting:
-            return make(Lake.open(settings.lake), settings)
-
-    if standing is None:  # a lake too young for a forecast has reports all the same
-        return answers.reply(request, made(), form, held=False)
-    return answers.reply(request, standing.answer(key, made), form)
+    workshop: Workshop = request.app.state.workshop
+    lake = Lake.open(settings.lake)
+    body = workshop.answer((key, versions(lake)), lambda: make(lake, settings))
+    return answers.reply(request, body, form, held=False)

@@ -53,6 +53,13 @@ def test_without_a_period_before_nothing_is_compared(lake: Lake) -> None:
     assert report(lake, "misses", Scope(since=MONDAY)).before is None
 
 
+def test_a_period_that_no_calendar_has_before_it_is_compared_with_nothing(lake: Lake) -> None:
+    """Two thousand years back there is no period of the same length before."""
+    told = report(lake, "growth", Scope(since=MONDAY.replace(year=1013))).document()
+
+    assert told["before"] is None
+
+
 def test_one_image_is_judged_alone(lake: Lake) -> None:
     """All tags of a repository where no tag is named."""
     made = report(lake, "misses", Scope(image="acme/app1"))
