@@ -141,10 +141,11 @@ def steady(
     ]  # fmt: skip
 
 
-def lines(met: Iterable[Met], *, cache: bool = False, seconds: bool = False) -> str:
+def lines(met: Iterable[Met], *, cache: bool = False, seconds: bool = False, by_tag: bool = False) -> str:
     """The combined log of the mirror: a HEAD of the tag, its manifest and four blobs a pull.
 
     With `cache` or `seconds` lines end with `$upstream_cache_status` or `$request_time`, as nginx has them.
+    With `by_tag` manifests are fetched by their tag, as skopeo and podman do, so that no line shows a digest.
     """
     stamped = []
     for each in met:
@@ -152,6 +153,7 @@ def lines(met: Iterable[Met], *, cache: bool = False, seconds: bool = False) -> 
         root = f"/v2/{repository}"
         blobs = [f"{random.Random(f'{each.digest}{blob}').getrandbits(256):064x}" for blob in range(4)]
         asked = [("HEAD", f"{root}/manifests/{tag}", 700), ("GET", f"{root}/manifests/{each.digest}", 700)]
+        asked = [("GET", f"{root}/manifests/{tag}", 700)] if by_tag else asked
         asked += [("GET", f"{root}/blobs/sha256:{blob}", each.ask.bytes // 4) for blob in blobs]
         at = each.ask.at
         for method, path, size in asked:

@@ -14,13 +14,15 @@ from prewarm.insight.assessment import Assessment
 from prewarm.insight.assessment import assess as judge
 from prewarm.insight.causes import Cause
 from prewarm.lake import Lake
+from prewarm.logs.sessions import canonical
 from prewarm.pipeline.ingest import ingest
-from prewarm.pipeline.reports import TERMS, Material, Scope, Terms
+from prewarm.pipeline.reports import KEY, TERMS, Material, Scope, Terms
 
 if TYPE_CHECKING:
     from prewarm.logs.files import Source
     from prewarm.pipeline.ingest import Advance, IngestResult
 
+NAMELESS = ("timestamp", "until", "client", "repository", "tag", "digest")
 RETRIES = "10m"  # requests of one client for one repository that were refused within this are one pull
 TOO_MANY = 429
 
@@ -35,10 +37,15 @@ def assess(
 
     Raises what `ingest` raises for logs that cannot be read, NotEnoughHistory where they hold no pull.
     """
-    refusals = Refusals()
+    refusals, blobs = Refusals(), Blobs()
+
+    def see(accesses: pl.DataFrame) -> None:
+        refusals.see(accesses)
+        blobs.see(accesses)
+
     with tempfile.TemporaryDirectory(prefix="prewarm-assess-") as folder:
         lake = Lake.open(Path(folder) / "lake")
-        read = ingest(lake, sources, progress=progress, watching=refusals.see)
+        read = ingest(lake, sources, progress=progress, watching=see)
         for word in read.warnings:
             warn(word)
         everything = lake.read("pulls", columns=["timestamp", "kind", "status", "client", "agent"])
@@ -47,7 +54,8 @@ def assess(
                 f"the logs hold no pull: {read.lines:,} lines, {read.accesses:,} requests, "
                 f"{read.malformed:,} malformed"
             )
-        judged = Material(lake, Scope(), terms).judged(Scope())
+        contents = blobs.told(lake.read("pulls", columns=NAMELESS))
+        judged = Material(lake, Scope(), terms, contents).judged(Scope())
     return judge(judged, _traffic(everything, read), terms.zone, refusals.counted())
 
 
@@ -74,6 +82,47 @@ class Refusals:
             return {}
         counts = dict(pl.concat(self._seen).unique().group_by("cause").len().iter_rows())
         return {str(cause): counts[cause] for cause in (Cause.OUTAGE, Cause.QUOTA) if cause in counts}
+
+
+class Blobs:
+    """Tells versions apart whose digest no line shows (a tag fetched by GET), by the blobs they brought."""
+
+    def __init__(self) -> None:
+        self._seen: list[pl.DataFrame] = []
+
+    def see(self, accesses: pl.DataFrame) -> None:
+        """Take note of the blobs that were served."""
+        served = accesses.filter(
+            (pl.col("object") == "blob") & (pl.col("method") == "GET") & pl.col("status").is_between(200, 308)
+        )
+        if len(served):
+            self._seen.append(
+                canonical(served).select(
+                    "timestamp", pl.struct("client", "repository").hash().alias("who"),
+                    pl.struct("repository", "reference").hash().alias("blob"),
+                )
+            )  # fmt: skip
+
+    def told(self, pulls: pl.DataFrame) -> pl.DataFrame | None:
+        """A name for what each tagged pull without a digest obtained, by KEY; None where there is none.
+
+        A blob was born in the pull that asked for it first; pulls whose youngest blobs were born in the same
+        pull obtained the same version, however much of it each client had already.
+        """
+        nameless = pulls.filter(pl.col("digest").is_null() & pl.col("tag").is_not_null())
+        if nameless.is_empty() or not self._seen:
+            return None
+        began = nameless.with_columns(pl.struct("client", "repository").hash().alias("who")).sort("timestamp")
+        rows = began.select("timestamp", "who", "until", pull=pl.int_range(pl.len()))
+        asked = pl.concat(self._seen).sort("timestamp").join_asof(
+            rows, on="timestamp", by="who", strategy="backward", check_sortedness=False
+        )  # fmt: skip
+        own = asked.filter(pl.col("timestamp") <= pl.col("until"))
+        births = own.with_columns(pl.col("pull").min().over("blob").alias("born"))
+        youngest = births.group_by("pull").agg(pl.col("born").max())
+        name = pl.format("blobs of pull {}", "born").alias("contents")
+        found = began.with_columns(pull=pl.int_range(pl.len())).join(youngest, on="pull")
+        return found.select(*KEY, name).unique(KEY, keep="first")
 
 
 def _traffic(pulls: pl.DataFrame, read: IngestResult) -> dict[str, Any]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from prewarm.lake import Lake
 
 OWN = "prewarm/"
+KEY = ["timestamp", "client", "repository", "tag"]
+"""What tells a pull from others, for contents that a lake does not keep."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,15 @@ def report(lake: Lake, name: str, scope: Scope = Scope(), terms: Terms = TERMS) 
 
 
 class Material:
-    """What reports are made of, read once for a period and the one before it."""
+    """What reports are made of, read once for a period and the one before it.
 
-    def __init__(self, lake: Lake, scope: Scope, terms: Terms = TERMS) -> None:
+    `told` names, by KEY, what pulls without a digest obtained (column `contents`).
+    """
+
+    def __init__(
+        self, lake: Lake, scope: Scope, terms: Terms = TERMS, told: pl.DataFrame | None = None
+    ) -> None:
+        self._told = told
         self.lake = lake
         self.terms = terms
         self._scope = scope
@@ -142,7 +150,11 @@ class Material:
         ]
         ok = (pl.col("status") != "missed").fill_null(True)
         told = ~pl.col("agent").is_in(aside) if aside else pl.lit(True)
-        return rows.filter(ok & told.fill_null(True)).select(*COLUMNS, "date")
+        kept = rows.filter(ok & told.fill_null(True)).select(*COLUMNS, "date")
+        if self._told is None:
+            return kept
+        named = kept.join(self._told.lazy(), on=KEY, how="left", nulls_equal=True)
+        return named.with_columns(pl.coalesce("digest", "contents").alias("digest")).drop("contents")
 
     def _mine(self, scope: Scope) -> pl.Expr:
         asked = pl.lit(True) if scope.site is None else pl.col("site") == scope.site

@@ -55,6 +55,15 @@ def test_mornings_on_moved_tags_pay(tmp_path: Path, logged: dict[str, bool], cou
 
 
 @pytest.mark.parametrize("logged", [*LOGGED, PLAIN])
+def test_tags_without_digests_are_told_by_their_blobs(tmp_path: Path, logged: dict[str, bool]) -> None:
+    """A client that fetches by tag shows no digest; moved tags are no lapses all the same."""
+    found = _assessed(tmp_path, lines(through([*mornings(12), *steady(12, images=4)]), by_tag=True, **logged))
+
+    assert found.verdict == PAYS
+    assert found.document()["causes"][Cause.TAG_MOVED]["misses"] >= 0.8 * 6 * 9
+
+
+@pytest.mark.parametrize("logged", [*LOGGED, PLAIN])
 def test_fresh_builds_pay_by_replication(tmp_path: Path, logged: dict[str, bool]) -> None:
     """Tags that nobody could list are brought by their push."""
     found = _assessed(tmp_path, lines(through([*_builds(12), *steady(12, images=4)]), **logged))
