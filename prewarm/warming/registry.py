@@ -37,7 +37,7 @@ from prewarm.warming.images import Descriptor, Image, Manifest, Platform, Whole
 from prewarm.warming.products import Product, recognise
 from prewarm.warming.quotas import Allowance, Quota, parse_quota
 from prewarm.warming.tokens import Authorizer, parse_challenges
-from prewarm.warming.transport import Transport, read, refusal
+from prewarm.warming.transport import Transport, flowing, read, refusal
 
 __all__ = ["Endpoint", "Registries", "Registry", "Timing"]
 
@@ -263,7 +263,7 @@ class Registry:
             # A registry that does not know ranges sends everything again: what we have is passed over.
             position = _first_byte(response, start) if response.status == 206 else 0
             _check_length(response, blob, position)
-            async for chunk in response.content.iter_any():
+            async for chunk in flowing(response, self.endpoint, self._timing.clock):
                 fresh = chunk[max(0, start - position) :] if position < start else chunk
                 position += len(chunk)
                 if position > blob.size:

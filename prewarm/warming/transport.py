@@ -6,7 +6,7 @@ No retries and no logins here; see `registry` and `tokens`.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -16,7 +16,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from prewarm.errors import ForbiddenHost, RegistryError, SettingsError
+from prewarm.errors import ForbiddenHost, RegistryError, SettingsError, Unavailable
 from prewarm.warming.contacts import Contacts, Endpoint
 from prewarm.warming.failures import MAX_ERROR, of_status, translated
 from prewarm.warming.retries import parse_retry_after
@@ -24,6 +24,7 @@ from prewarm.warming.retries import parse_retry_after
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_HOPS = 5
 READ_BUFFER = 256 << 10  # bytes that a slow reader keeps waiting; more of them save nothing (measured)
+SLOWEST = 1000  # bytes a second of a body, over the time that an endpoint may be silent
 SMALL_TIMEOUTS = 4  # a small answer may take this many times the endpoint's timeout in all
 
 
@@ -135,6 +136,29 @@ def next_hop(
         raise RegistryError(f"registry {registry}: it redirected to an address that is no URL") from None
     kept = {name: value for name, value in (headers or {}).items() if not crosses or name != "Authorization"}
     return target, kept
+
+
+async def flowing(
+    response: aiohttp.ClientResponse, endpoint: Endpoint, clock: Callable[[], float]
+) -> AsyncGenerator[bytes, None]:
+    """The body as it comes; Unavailable when it crawls: a byte now and then would hold a run up for days.
+
+    Only the time that is spent waiting for it counts, not that of whoever takes the chunks.
+    """
+    waited, got = 0.0, 0
+    while True:
+        before = clock()
+        chunk = await response.content.readany()
+        waited, got = waited + clock() - before, got + len(chunk)
+        if not chunk:
+            return
+        if waited >= endpoint.timeout:
+            if got < SLOWEST * waited:
+                raise Unavailable(
+                    f"registry {endpoint.registry}: it sends {got / waited:.0f} bytes a second; given up"
+                )
+            waited, got = 0.0, 0
+        yield chunk
 
 
 async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:

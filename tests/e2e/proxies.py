@@ -28,8 +28,9 @@ class Fault:
     """What to do to the next `times` requests whose `METHOD path` matches `pattern`.
 
     `status` answers instead of the target, with `headers`. `hang` never answers. `cut_after` closes the
-    connection after so many bytes of the body. `corrupt` sends other bytes, as many. `bytes_per_second`
-    slows the body. `then` is called once so many bytes have passed (0 with `status`).
+    connection after so many bytes of the body. `trickle` sends a few bytes now and then. `corrupt` sends
+    other bytes, as many. `bytes_per_second` slows the body. `then` is called once so many bytes have
+    passed (0 with `status`).
     """
 
     pattern: str
@@ -38,6 +39,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     hang: bool = False
     cut_after: int | None = None
+    trickle: bool = False
     corrupt: bool = False
     bytes_per_second: int | None = None
     then: Callable[[], None] | None = None
@@ -82,9 +84,9 @@ class Proxy:
         with self._lock:
             return [moment for moment, request in self._requests if re.search(pattern, request)]
 
-    def hang(self) -> None:
-        """Return when somebody lets go."""
-        self._hanging.wait()
+    def hang(self, seconds: float | None = None) -> bool:
+        """Return when somebody lets go (True), or after so many seconds."""
+        return self._hanging.wait(seconds)
 
     def let_go(self) -> None:
         """Hanging requests end now, without an answer."""
@@ -193,6 +195,8 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
                 if fault.then and passed >= fault.then_after:
                     action, fault.then = fault.then, None
                     action()
+                if fault.trickle and proxy.hang(0.2):
+                    return
                 if fault.bytes_per_second:
                     time.sleep(len(chunk) / fault.bytes_per_second)
 
@@ -201,4 +205,6 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
 
 def _next_read(fault: Fault, passed: int) -> int:
     """Bytes to read next; 0 where the fault cuts."""
+    if fault.trickle:
+        return 50
     return CHUNK if fault.cut_after is None else min(CHUNK, fault.cut_after - passed)

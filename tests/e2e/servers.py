@@ -144,8 +144,13 @@ class Distribution:
         auth: dict[str, Any] | None = None,
         port: int | None = None,
         notify: dict[str, Any] | None = None,
+        forgets: bool = False,
     ) -> None:
-        """`notify` is an endpoint of its notifications: url, headers, timeout, threshold, backoff."""
+        """`notify` is an endpoint of its notifications: url, headers, timeout, threshold, backoff.
+
+        A mirror drops what has expired only when it `forgets`.
+        """
+        self._forgets = forgets
         self._program = program("docker-registry")
         folder.mkdir(parents=True, exist_ok=True)
         self.port = port or free_port()
@@ -171,7 +176,7 @@ class Distribution:
         if upstream:
             settings["proxy"] = {"remoteurl": upstream}
             storage["cache"] = {"blobdescriptor": "inmemory"}
-        else:
+        if self._forgets or not upstream:
             storage["delete"] = {"enabled": True}
         if auth:
             settings["auth"] = auth

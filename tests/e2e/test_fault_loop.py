@@ -121,7 +121,8 @@ def draw(world: World, chance: random.Random) -> tuple[str, Proxy, Fault]:
     """A fault's name, the proxy that does it, and the fault itself."""
     proxy = chance.choice([world.back, world.front])
     image = world.pushed[chance.choice(sorted(world.pushed))]
-    blob = f"GET .*/blobs/{chance.choice(image.blobs[1:])}"
+    digest = chance.choice(image.blobs[1:])
+    blob = f"GET .*/blobs/{digest}"
     tag = f"{image.repository}/manifests/"
     somewhere = chance.choice([f"GET .*{tag}", blob, "GET .*/blobs/"])
     size, times = chance.randint(1000, 600_000), chance.choice([1, None])
@@ -144,6 +145,13 @@ def draw(world: World, chance: random.Random) -> tuple[str, Proxy, Fault]:
         "429 for hours": lambda: Fault(blob, times=None, status=429, headers={"Retry-After": "3600"}),
         "500 then 200": lambda: Fault(somewhere, times=chance.choice([1, 2]), status=500),
         "hang": lambda: Fault(somewhere, hang=True),
+        "trickle": lambda: Fault(blob, times=times, trickle=True),
+        "redirect loop": lambda: Fault(
+            blob,
+            times=times,
+            status=307,
+            headers={"Location": f"{proxy.url}/v2/{image.repository}/blobs/{digest}"},
+        ),
         "origin killed": lambda: server(world.upstream),
         **(
             {"token expired": short_tokens} if world.tokens else {"mirror down": lambda: server(world.server)}

@@ -156,6 +156,29 @@ def test_a_500_is_tried_again(bench: Bench) -> None:
     assert done.code == 0
 
 
+def test_a_registry_that_sends_a_byte_now_and_then_is_given_up(bench: Bench) -> None:
+    """It would hold the run up for hours without ever being silent."""
+    crawl = Fault(f"GET .*{big_layer(bench.bad)}", times=None, trickle=True)
+    config = bench.prewarm.config
+    config.write_text(config.read_text().replace("\n[caches", '\ntimeout = "2s"\n[caches'))
+
+    done = bench.run(crawl)
+
+    only_the_good_one(done, bench)
+    assert "bytes a second" in done.errors()[BAD]
+
+
+def test_a_redirect_that_leads_to_itself_ends(bench: Bench) -> None:
+    """A few hops, and the image has failed."""
+    layer = f"/v2/acme/bad/blobs/{big_layer(bench.bad)}"
+    loop = Fault(f"GET {layer}", times=None, status=307, headers={"Location": layer})
+
+    done = bench.run(loop)
+
+    only_the_good_one(done, bench)
+    assert "redirects" in done.errors()[BAD]
+
+
 def test_an_origin_killed_in_mid_run_fails_what_it_was_sending(bench: Bench) -> None:
     """The image under way fails; once the origin is back, a run completes it."""
     moved = images.push_image(bench.origin.url, "acme/bad", "1", [MORE_THAN_SOCKETS_BUFFER], seed="moved")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.e2e import images
 from tests.e2e.commands import Prewarm, two_weeks, with_history
-from tests.e2e.servers import Distribution, Engine, Node, skopeo, tmpfs
+from tests.e2e.servers import Distribution, Engine, Node, skopeo, tmpfs, wait_until
 
 WEB, API, JOB = "docker.io/library/web:1", "docker.io/acme/api:2.1", "docker.io/acme/job:3"
 
@@ -167,3 +169,32 @@ def test_a_budget_counts_a_shared_layer_for_each_repository(origin: Distribution
 
     assert set(pushed[0].blobs) == set(pushed[1].blobs)
     assert [outcome["bytes"] for outcome in run["outcomes"]] == [pushed[0].bytes] * 2
+
+
+def test_a_fill_that_lapses_is_told_before_and_warmed_after(origin: Distribution, folder: Path) -> None:
+    """The plan says that the hours outlast the fill; what the mirror has forgotten is fetched again."""
+    pushed = images.push_image(origin.url, "acme/a", "1", [300_000])
+    with Distribution(folder / "mirror", upstream=origin.url, forgets=True) as mirror:
+        prewarm = with_history(
+            folder / "prewarm", config(origin, mirror, 'ttl = "90m"'), "docker.io/acme/a:1"
+        )
+        prewarm.ok("run", "--cache", "office", "--top", "1")
+        outlasting = prewarm.ok("plan", "--cache", "office", "--top", "1", "--hours", "3")
+        within = prewarm.ok("plan", "--cache", "office", "--top", "1", "--hours", "1")
+        mirror.stop()
+        expire(mirror.storage / "scheduler-state.json")
+        mirror.start()
+        wait_until(lambda: not any(mirror.blob_file(each).exists() for each in pushed.blobs), "a lapsed fill")
+        again = prewarm.ok("run", "--cache", "office", "--top", "1")
+
+    assert "but its fill expires" in outlasting["skipped"][0]["reason"]
+    assert within["skipped"][0]["reason"] == "already held, fresh"
+    assert [outcome["state"] for outcome in again["outcomes"]] == ["warmed"]
+    assert again["totals"]["bytes"] == pushed.bytes
+
+
+def expire(state: Path) -> None:
+    """Let what a stopped mirror keeps lapse when it starts (proxy/scheduler of Distribution 2.8)."""
+    entries = json.loads(state.read_text())
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    state.write_text(json.dumps({key: entry | {"ExpiryData": now} for key, entry in entries.items()}))

@@ -238,6 +238,31 @@ async def test_a_200_to_a_range_is_no_proof(origin: FakeRegistry) -> None:
         assert not (await registry.blob_told("a", sha256(LAYER))).stored
 
 
+class Jumps:
+    """A clock that goes on by so many seconds whenever it is looked at."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.now = seconds, 0.0
+
+    def __call__(self) -> float:
+        self.now += self.seconds
+        return self.now
+
+
+@pytest.mark.parametrize(("seconds", "reads"), [(2.0, True), (1000.0, False)])
+async def test_a_body_that_crawls_is_given_up(origin: FakeRegistry, seconds: float, reads: bool) -> None:
+    """A slow one is not: a tenth of a megabyte in a few seconds, or in a quarter of an hour."""
+    origin.push_blob(LAYER)
+    timing = Timing(sleep=Waits(), chance=lambda: 0.0, clock=Jumps(seconds))
+    async with Registries([origin.endpoint], Credentials(), timing=timing) as registries:
+        registry = registries.of(origin.host)
+        if reads:
+            assert await read(registry, blob_of(LAYER)) == LAYER
+        else:
+            with pytest.raises(Unavailable, match="bytes a second; given up"):
+                await read(registry, blob_of(LAYER))
+
+
 # --- again
 
 
