@@ -68,7 +68,7 @@ class Pace:
     """How much is held at once: decompressed bytes handed to one parser call, accesses of one commit."""
 
     chunk: int = streams.CHUNK
-    batch: int = 150_000
+    batch: int = 125_000
 
 
 PACE = Pace()
