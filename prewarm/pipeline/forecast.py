@@ -288,7 +288,7 @@ def _rows(known: Outlook, at: datetime, hours: int, level: Sequence[int]) -> pl.
     begin = grid.site.floor(at)
     first = int((begin - known.cutoff) // HOUR)
     means = known.means(range(first, first + hours))
-    names = pl.Series("image", grid.images, dtype=pl.String)
+    names = pl.Series("image", known.images, dtype=pl.String)
     times = pl.Series("time", [begin + hour * HOUR for hour in range(hours)], dtype=pl.Datetime("us", "UTC"))
     rows, columns = np.divmod(np.arange(means.size), hours)
     body = pl.DataFrame(

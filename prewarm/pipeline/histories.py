@@ -161,6 +161,21 @@ def demand_among(
     return demand_pulls(pulls, outcomes, counting.kinds, counting.ignore, counting.session_gap)
 
 
+def pushes(lake: Lake, site: Site, until: datetime) -> pl.DataFrame:
+    """`timestamp, image` of the tags that the site's log saw pushed in the weeks before `until`."""
+    return (
+        lake.scan("pushes")
+        .filter(
+            pl.col("site") == site.name,
+            pl.col("tag").is_not_null(),
+            pl.col("timestamp") < until,
+            pl.col("timestamp") >= until - timedelta(weeks=WEEKS),
+        )
+        .select("timestamp", image_column())
+        .collect()
+    )
+
+
 def prior() -> Prior:
     """The shipped model artefact: inside the wheel, or `models/` of a checkout."""
     inside = resources.files("prewarm") / "data" / "models" / "prior.json"

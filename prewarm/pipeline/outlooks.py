@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from prewarm.demand import forecasters, ranking
 from prewarm.demand.calendars import HOUR, Site
+from prewarm.demand.newborn import Newborns, newborns
 from prewarm.demand.series import complete_until
 from prewarm.errors import NotEnoughHistory, SettingsError
-from prewarm.pipeline.histories import DEMAND, Counting, Extent, History, history_until, known_at, prior
+from prewarm.pipeline.histories import (
+    DEMAND,
+    Counting,
+    Extent,
+    History,
+    history_until,
+    known_at,
+    prior,
+    pushes,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
+    import polars as pl
     from numpy.typing import NDArray
 
     from prewarm.demand.distribution import Dispersion
@@ -42,6 +54,12 @@ class Outlook:
     history: History
     model: Forecaster
     answers: Answers  # of the model, on this history
+    newborns: Newborns = field(default_factory=Newborns)  # pushed, and never pulled
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """All images that `means` has rows of."""
+        return (*self.history.grid.images, *self.newborns.images)
 
     @property
     def cutoff(self) -> datetime:
@@ -58,14 +76,15 @@ class Outlook:
 
     def means(self, ahead: range) -> NDArray[np.float32]:
         """Expected pulls, images x len(ahead)."""
-        return self.answers.means(ahead)
+        means = self.answers.means(ahead)
+        return np.concatenate([means, self.newborns.means(ahead)]) if self.newborns.images else means
 
     def expected(self, moments: Sequence[datetime], hours: int) -> Mapping[datetime, Expected]:
         """What each window `[T, T + hours)` brings, for moments in order of time."""
         windows = {moment: ranking.window(self.cutoff, moment, moment + hours * HOUR) for moment in moments}
         span = range(windows[moments[0]].ahead.start, windows[moments[-1]].ahead.stop)
         shared = self.means(span) if len(span) <= TOGETHER else None
-        images = self.history.grid.images
+        images = self.images
         return {
             moment: ranking.expect(
                 images,
@@ -112,12 +131,19 @@ def outlooks(
         cutoff = complete_until(known.first, known.last, site, limit if asked == moment else asked)
         groups.setdefault((cutoff, min(limit, cutoff)), {})[moment] = asked
     return [
-        (_outlook(history_until(lake, site, extent, cutoff, limit, question.counting), question), asked)
+        (
+            _outlook(
+                history_until(lake, site, extent, cutoff, limit, question.counting),
+                question,
+                pushes(lake, site, min(min(asked), until or min(asked))),
+            ),
+            asked,
+        )
         for (cutoff, limit), asked in groups.items()
     ]
 
 
-def _outlook(past: History, question: Question) -> Outlook:
+def _outlook(past: History, question: Question, pushed: pl.DataFrame) -> Outlook:
     if not past.grid.images:
         site = past.grid.site.name
         aside = ", ".join(f"{count} {reason}" for reason, count in past.set_aside.items()) or "none at all"
@@ -127,7 +153,8 @@ def _outlook(past: History, question: Question) -> Outlook:
         )
     shipped = prior()
     model = forecasters.load(question.model, shipped)
-    return Outlook(past, model, forecasters.fit(model, past.grid, shipped.dispersion))
+    answers = forecasters.fit(model, past.grid, shipped.dispersion)
+    return Outlook(past, model, answers, newborns(past.grid, pushed))
 
 
 def standing_in(extent: Extent, site: Site, at: datetime) -> datetime:

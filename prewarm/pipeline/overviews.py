@@ -38,7 +38,7 @@ class View:
     extent: Extent
     outlook: Outlook
     ahead: range  # hours after the cutoff that `means` holds
-    means: NDArray[np.float32]  # images x len(ahead)
+    means: NDArray[np.float32]  # images x len(ahead); those of the grid first
 
     @property
     def grid(self) -> Grid:
@@ -68,7 +68,7 @@ class View:
         begin = standing_in(self.extent, self.site, at)
         asked = ranking.window(self.grid.cutoff, begin, begin + hours * HOUR)
         means = self.hours(asked.ahead)
-        return ranking.expect(self.grid.images, means, self.outlook.dispersion, asked.shares)
+        return ranking.expect(self.outlook.images, means, self.outlook.dispersion, asked.shares)
 
     def hours(self, ahead: range) -> NDArray[np.float32]:
         """Expected pulls of hours after the cutoff that are held, images x len(ahead)."""

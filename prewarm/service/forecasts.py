@@ -117,7 +117,7 @@ def _rows(view: View, images: list[int], ahead: range, level: list[int]) -> Iter
         for hour, moment in enumerate(times):
             for percent, (lo, hi) in bands.items():
                 yield {
-                    "image": view.grid.images[row],
+                    "image": view.outlook.images[row],
                     "time": moment,
                     "mean": float(means[place, hour]),
                     "probability": float(likely[place, hour]),

@@ -13,7 +13,7 @@ import pytest
 
 from prewarm.demand.calendars import Site
 from prewarm.errors import NotEnoughHistory, SettingsError, UnknownName
-from prewarm.lake import Lake
+from prewarm.lake import TABLES, Lake
 from prewarm.pipeline.forecast import RankResult, explain, forecast, rank, rank_day
 from prewarm.pipeline.histories import Counting, prior
 from tests.demand.samples import after, pull, table
@@ -338,3 +338,31 @@ def test_the_shipped_prior_is_read_and_written_alike() -> None:
     shipped = prior()
     assert type(shipped).parse(json.loads(json.dumps(shipped.document()))) == shipped
     assert shipped.workday[9] > shipped.workday[3]
+
+
+def pushed(opened: Lake, at: datetime, tag: str) -> Lake:
+    """The lake with one more push to the repository of `pull`."""
+    row = {
+        "timestamp": at,
+        "site": "default",
+        "registry": "docker.io",
+        "repository": "library/app",
+        "tag": tag,
+    }
+    opened.append("pushes", pl.DataFrame([row | {"digest": None}], schema=dict(TABLES["pushes"])))
+    return opened
+
+
+def test_a_tag_that_was_just_pushed_is_in_the_ranking_and_the_forecast(tmp_path: Path) -> None:
+    """Nobody has pulled it yet, but its repository's tags are pulled, so it is expected to be."""
+    opened = pushed(office(tmp_path), after(days=20, hours=23, minutes=50), "fresh")
+    at = after(days=21)
+    assert "fresh" in order(rank(opened, SITES, [at], hours=24))
+    rows = forecast(opened, SITES, at, hours=2).rows
+    assert (rows.filter(pl.col("image") == "docker.io/library/app:fresh")["mean"] > 0).all()
+
+
+def test_a_push_after_the_time_is_not_known(tmp_path: Path) -> None:
+    """The ranking of a time is the one that could have been made then."""
+    opened = pushed(office(tmp_path), after(days=21, minutes=10), "fresh")
+    assert "fresh" not in order(rank(opened, SITES, [after(days=21)], hours=24))
