@@ -274,7 +274,8 @@ def traits_of(judged: Judged, quota: int = 100) -> list[Traits]:
     """The traits of every repository of every site."""
     if judged.frame.is_empty():
         return []
-    frame = judged.frame.with_columns(
+    texts = judged.frame.with_columns(pl.col("site", "registry", "repository", "tag").cast(pl.String))
+    frame = texts.with_columns(
         (pl.col("registry").fill_null(HUB) + "/" + pl.col("repository")).alias("name"),
         pl.col("timestamp").dt.date().alias("day"),
     )

@@ -233,7 +233,9 @@ def _pushed(rows: pl.DataFrame, pushes: pl.DataFrame | None) -> pl.DataFrame:
     if pushes is None or pushes.is_empty():
         return rows.with_columns(pushed=pl.lit(False))
     found = rows.sort("timestamp").join_asof(
-        pushes.select("image", "timestamp", at="timestamp").sort("timestamp"),
+        pushes.select(pl.col("image").cast(rows.schema["image"]), "timestamp", at="timestamp").sort(
+            "timestamp"
+        ),
         on="timestamp",
         by="image",
         strategy="backward",

@@ -110,11 +110,15 @@ class Material:
     def judged(self, scope: Scope) -> Judged:
         """Hits and misses of the scope, as all pulls before it let them be told."""
         if self._judged is None:
-            until = self._scope.until
-            where = [] if until is None else [pl.col("date") <= until.date(), _time() < until]
-            rows = identify(self._scan().filter(*where, self._mine(self._scope))).collect(engine="streaming")
-            self._judged = judged(rows, self.pushes(), self.terms.ttls)
+            self._judged = judged(self._rows(), self.pushes(), self.terms.ttls)
         return self._judged.between(scope.since, scope.until)
+
+    def _rows(self) -> pl.DataFrame:
+        """All pulls until the scope ends; texts as numbers of what they say, of which there are few."""
+        until = self._scope.until
+        where = [] if until is None else [pl.col("date") <= until.date(), _time() < until]
+        rows = identify(self._scan().filter(*where, self._mine(self._scope))).drop("date")
+        return rows.with_columns(pl.col(pl.String).cast(pl.Categorical)).collect(engine="streaming")
 
     def pushes(self) -> pl.DataFrame:
         """What was pushed when, by image."""

@@ -38,10 +38,11 @@ def followed(tried: pl.DataFrame, pulls: pl.DataFrame) -> pl.DataFrame:
 
     `pulls` are judged ones. `first_miss` is null where nobody pulled.
     """
+    texts = pl.col("image", "site").cast(pl.String)
     wanted = pulls.filter(pl.col("image").is_in(tried["image"].unique().implode()))
     pairs = (
         tried.select("trial", "image", "start", "end", ours_at="site")
-        .join(wanted.select("image", "site", "timestamp", "miss", "wait", "seconds"), on="image")
+        .join(wanted.select(texts, "timestamp", "miss", "wait", "seconds"), on="image")
         .filter(
             (pl.col("ours_at").is_null() | (pl.col("ours_at") == pl.col("site")))
             & (pl.col("timestamp") >= pl.col("start"))
