@@ -25,6 +25,7 @@ PAYS, FIX, NO = "pays", "fix this first", "does not pay"
 
 LEAST_SECONDS = 5.0  # of waiting a day that a moving part must save
 LEAST_SHARE = 0.1  # ... of all waiting
+MUCH = (600.0, 20.0)  # seconds a day, in all and for each client, that are worth it however few misses
 LEAST_MISSES = 0.01  # ... and of all pulls, that it must turn into hits
 ASSUMED = 0.05  # ... where a TTL that nobody told of is the reason
 AS_GOOD = 0.9  # a cheaper fix that saves this share of ours comes first
@@ -127,6 +128,7 @@ class Numbers:
 
     days: int
     pulls: int
+    clients: int
     waiting: float
     listed: Saving  # by a list made before the day
     pushed: Saving  # by replication on push
@@ -209,7 +211,7 @@ def _places(scored: pl.DataFrame, missed: pl.DataFrame) -> pl.DataFrame:
 def _numbers(scored: pl.DataFrame, listed: pl.DataFrame, short: bool) -> Numbers:
     if scored.is_empty():
         nothing = Saving(0.0, 0)
-        return Numbers(1, 0, 0.0, nothing, nothing, nothing, nothing)
+        return Numbers(1, 0, 0, 0.0, nothing, nothing, nothing, nothing)
     late = scored.filter("late")
     sure = late.filter("miss" & ~pl.col("doubtful"))
     days = max(late["day"].n_unique(), 1)
@@ -227,6 +229,7 @@ def _numbers(scored: pl.DataFrame, listed: pl.DataFrame, short: bool) -> Numbers
     return Numbers(
         days,
         len(late),
+        late["client"].n_unique(),
         float(sure["wait"].sum()) / days,
         saving(within),
         saving(fresh),
@@ -267,11 +270,9 @@ def _guessed(judged: Judged) -> bool:
 
 
 def _worth(seconds: float, count: int, numbers: Numbers, least: float = LEAST_MISSES) -> bool:
-    return (
-        seconds >= LEAST_SECONDS
-        and seconds >= LEAST_SHARE * numbers.waiting
-        and count >= least * numbers.pulls
-    )
+    much = least == LEAST_MISSES and seconds >= MUCH[0] and seconds >= MUCH[1] * numbers.clients
+    often = count >= least * numbers.pulls
+    return seconds >= LEAST_SECONDS and seconds >= LEAST_SHARE * numbers.waiting and (often or much)
 
 
 def _bar(judged: Judged, numbers: Numbers) -> float:

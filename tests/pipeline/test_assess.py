@@ -126,6 +126,20 @@ def test_one_cold_morning_pays_where_hits_are_logged(tmp_path: Path, logged: dic
     assert any(word.startswith("habits") for word in found.cannot_say)
 
 
+def test_few_misses_that_cost_much_are_worth_it(tmp_path: Path) -> None:
+    """Of a thousand pulls six miss, and each of these stops an office for minutes."""
+    huge = [
+        Ask(at + timedelta(minutes=n), f"10.0.0.{n % 9}", f"ml/train{image}:main", day, 9_000_000_000)
+        for day, at in enumerate(days(6))
+        for image in range(2)
+        for n in range(300)
+    ]
+    found = _assessed(tmp_path, lines(through(huge), cache=True, seconds=True))
+
+    assert found.verdict == PAYS
+    assert found.document()["saving"]["share_of_pulls"] < 0.01
+
+
 def test_images_nobody_comes_back_for_do_not_pay(tmp_path: Path) -> None:
     """Misses that nothing can remove are no reason to warm, however many."""
     dice = random.Random(2)
