@@ -107,6 +107,12 @@ def _handler(server: TokenServer) -> type[BaseHTTPRequestHandler]:
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except ConnectionError:  # a client that was killed
+                self.close_connection = True
+
         def do_GET(self) -> None:
             if self.headers.get("Authorization") != f"Basic {server.credentials}":
                 self._reply(401, {"errors": [{"code": "UNAUTHORIZED"}]})
