@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from prewarm.errors import NotFound, TagMoved
 from prewarm.references import Reference
-from prewarm.warming.caches import Finding, Transfer
+from prewarm.warming.caches import Eviction, Finding, Transfer
 from prewarm.warming.images import OCI_MANIFEST, Descriptor, Image, Manifest, assemble
 
 
@@ -65,6 +65,22 @@ class MemoryCache:
         self.blobs.update(blob.digest for blob in missing)
         self.held[name] = image
         return Transfer(sum(blob.size for blob in missing), "in memory")
+
+    async def current(self, reference: Reference) -> str:
+        return (await self.resolve(reference)).digest
+
+    async def evict(self, images: Sequence[Reference], *, apply: bool) -> Eviction:
+        going = [str(image) for image in images if str(image) in self.held]
+        needed = {
+            blob.digest for name, image in self.held.items() if name not in going for blob in image.blobs
+        }
+        freed = {blob.digest: blob.size for name in going for blob in self.held[name].blobs}
+        freed = {digest: size for digest, size in freed.items() if digest not in needed}
+        if apply:
+            self.blobs -= freed.keys()
+            for name in going:
+                del self.held[name]
+        return Eviction(tuple(going), sum(freed.values()))
 
     async def check(self) -> list[Finding]:
         return [Finding("reachable", True, "it is this process")]

@@ -101,10 +101,15 @@ class Contacts(AbstractResolver):
     def __init__(self, endpoints: Iterable[Endpoint] = ()) -> None:
         self._listed = {base_url(endpoint).origin() for endpoint in endpoints}
         self._pinned: dict[str, tuple[float, list[ResolveResult]]] = {}
+        self._fixed: dict[str, str] = {}
 
     def add(self, endpoint: Endpoint) -> None:
         """List one more endpoint: that of a configured cache."""
         self._listed.add(base_url(endpoint).origin())
+
+    def fix(self, host: str, address: str) -> None:
+        """Reach a host at this address, whatever its name resolves to: one edge of many."""
+        self._fixed[host] = address
 
     async def permit(self, url: URL, endpoint: Endpoint) -> None:
         """Raise ForbiddenHost unless `endpoint` may send us to `url`; OSError when it does not resolve."""
@@ -116,7 +121,7 @@ class Contacts(AbstractResolver):
         if url.origin() in self._listed:
             return
         found = max(reach(item["host"]) for item in await self._pin(url.host, url.port or 443))
-        allowed = max(reach(item["host"]) for item in await _lookup(own.host or "", own.port or 443))
+        allowed = max(reach(item["host"]) for item in await self.resolve(own.host or "", own.port or 443))
         if found is Reach.NEVER or found > allowed:
             kind = "a link-local" if found is Reach.NEVER else "a private or loopback"
             raise _forbidden(url, endpoint, f"which has {kind} address; list it to allow it")
@@ -125,6 +130,8 @@ class Contacts(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The addresses to connect to: the ones that were checked where the host is not listed."""
+        if host in self._fixed:
+            return [{**item, "hostname": host} for item in await _lookup(self._fixed[host], port)]
         if host in self._pinned:
             return [{**item, "port": port} for item in self._pinned[host][1]]
         return await _lookup(host, port)

@@ -355,7 +355,8 @@ class Registries:
         listed = tuple(endpoints)
         self.credentials = credentials or Credentials.from_docker()
         self._contacts = Contacts(listed)
-        self._transport = Transport(self._contacts, agent or f"prewarm/{version('prewarm')}")
+        self._agent = agent or f"prewarm/{version('prewarm')}"
+        self._transport = Transport(self._contacts, self._agent)
         self.timing = timing or Timing()
         self._clients = {endpoint.registry: self._client(endpoint) for endpoint in listed}
 
@@ -372,6 +373,12 @@ class Registries:
         """The client of a configured cache's own registry API; asking here permits its host."""
         self._contacts.add(endpoint)
         return self._client(endpoint)
+
+    def by_way_of(self, endpoint: Endpoint, address: str) -> Registries:
+        """Clients that reach the host of `endpoint` at `address`; to be entered, as every Registries."""
+        found = Registries((), self.credentials, agent=self._agent, timing=self.timing)
+        found._contacts.fix(base_url(endpoint).host or "", address)
+        return found
 
     def __contains__(self, registry: object) -> bool:
         """Whether `registry` is listed."""

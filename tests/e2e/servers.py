@@ -71,11 +71,11 @@ def wait_until(true: Callable[[], bool], what: str, within: float = START_WITHIN
         time.sleep(0.02)
 
 
-def listening(port: int) -> bool:
+def listening(port: int, address: str = LOOPBACK) -> bool:
     """Whether something accepts connections; leaves no line in an access log."""
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex((LOOPBACK, port)) == 0
+        return probe.connect_ex((address, port)) == 0
 
 
 class Process:

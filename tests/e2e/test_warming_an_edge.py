@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -27,9 +28,11 @@ Edge = Callable[[Path, str], AbstractContextManager[str]]
 
 
 @contextmanager
-def nginx(folder: Path, backend: str, *, keeps: bool = True) -> Iterator[str]:
+def nginx(
+    folder: Path, backend: str, *, keeps: bool = True, ip: str = LOOPBACK, port: int | None = None
+) -> Iterator[str]:
     """nginx with a cache for blobs, which tells hits as most configurations do; its address."""
-    port = free_port()
+    port = port or free_port()
     folder.mkdir()
     cached = "proxy_cache blobs; proxy_cache_valid 200 206 1h;" if keeps else "proxy_cache off;"
     status = "$upstream_cache_status" if keeps else "MISS"
@@ -43,7 +46,7 @@ http {{
   proxy_temp_path {folder}/proxy; client_body_temp_path {folder}/body; fastcgi_temp_path {folder}/f;
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{
-    listen {LOOPBACK}:{port};
+    listen {ip}:{port};
     location / {{ proxy_pass http://{backend}; }}
     location ~ /blobs/ {{
       proxy_pass http://{backend}; {cached}
@@ -56,8 +59,8 @@ http {{
     command = [program("nginx"), "-c", str(folder / "nginx.conf"), "-p", str(folder)]
     process = Process(command, folder / "out", folder / "err")
     try:
-        process.wait_ready(lambda: listening(port))
-        yield f"{LOOPBACK}:{port}"
+        process.wait_ready(lambda: listening(port, ip))
+        yield f"{ip}:{port}"
     finally:
         process.stop()
 
@@ -123,3 +126,28 @@ def test_an_edge_that_keeps_nothing_is_not_called_warm(origin: Distribution, fol
 
     assert done.states() == {API: "failed"}
     assert done.code == 3
+
+
+def test_every_edge_of_a_name_is_warmed(origin: Distribution, folder: Path) -> None:
+    """Each at its own address, under the one name that clients know; one that is dead is named."""
+    need_root("nginx, in a folder of its own,")
+    pushed = images.push_image(origin.url, "acme/api", "1", [700_000])
+    port, addresses = free_port(), ["127.0.0.2", "127.0.0.3"]
+    extra = f"edges = {json.dumps(addresses)}\n"
+    prewarm = with_history(folder / "p", settings(origin, f"edge.test:{port}") + extra, API)
+    with nginx(folder / "one", origin.address, ip=addresses[0], port=port):
+        dead = prewarm("run", "--cache", "edge", "--top", "1")
+        with nginx(folder / "two", origin.address, ip=addresses[1], port=port):
+            run = prewarm.ok("run", "--cache", "edge", "--top", "1")
+            origin.restart_with_clean_logs()
+            for address in addresses:
+                source = f"docker://{address}:{port}/acme/api:1"
+                skopeo("copy", "--src-tls-verify=false", source, f"dir:{folder / address}")
+            origin.stop()
+
+    assert dead.states() == {API: "failed"}
+    assert f"edge {addresses[1]}: " in dead.errors()[API]
+    (outcome,) = run["outcomes"]
+    assert (outcome["state"], outcome["bytes"]) == ("warmed", pushed.bytes)
+    assert "on each of 2 edges" in outcome["note"]
+    assert origin.blob_gets() == []

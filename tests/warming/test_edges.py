@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
+from prewarm.errors import CacheError, DigestMismatch
+from prewarm.warming.caches.edges import Edges
 from prewarm.warming.edges import RANGE, told
+from tests.memory_cache import MemoryCache, image_of
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,22 @@ def test_without_such_headers_a_range_tells(status: int, stored: bool) -> None:
     for headers in ({}, {"Age": "0"}, {"X-Cache": ""}):
         assert told(status, CIMultiDict(headers)).stored is stored
     assert told(206, {}).sign == RANGE
+
+
+async def test_several_edges_are_one_cache() -> None:
+    """Held when all hold it; one that fails is named, and the others are warm."""
+    image = image_of("docker.io/acme/api:1", b"layer")
+    one, two = MemoryCache(), MemoryCache()
+    edges = Edges({"203.0.113.7": one, "203.0.113.8": two})
+    for edge in (one, two):
+        edge.upstream[str(image.reference)] = image
+    two.faults[str(image.reference)] = [DigestMismatch("another digest")]
+
+    with pytest.raises(CacheError, match=r"^edge 203\.0\.113\.8: another digest$"):
+        await edges.warm(image)
+    assert (await one.holds(image), await edges.holds(image)) == (True, False)
+    transfer = await edges.warm(image)
+    assert await edges.holds(image)
+    assert transfer.bytes == image.bytes
+    assert (await edges.evict([image.reference], apply=True)).evicted == (str(image.reference),)
+    assert not await edges.holds(image)

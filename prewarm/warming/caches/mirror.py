@@ -25,19 +25,21 @@ verified and thrown away; then either the proof comes, or the image is not calle
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from prewarm.errors import CacheError, NotFound, PrewarmError, TagMoved
 from prewarm.references import Reference, rewrite
 from prewarm.warming import deletions, listings
 from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer, notes
+from prewarm.warming.caches.edges import Edges
 from prewarm.warming.caches.keys import RegistryKeys, Seconds, eviction
 from prewarm.warming.images import Descriptor, Image
 from prewarm.warming.products import Product
@@ -57,6 +59,13 @@ ASKED = "asked.json"
 REMEMBERED = 86_400.0  # seconds that a blob found missing is not asked about again
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is no address; examples: 203.0.113.7, 2001:db8::7") from None
+
+
 class MirrorConfig(RegistryKeys):
     """Keys of a `mirror` cache."""
 
@@ -66,6 +75,10 @@ class MirrorConfig(RegistryKeys):
     fill_timeout: Seconds | None = Field(
         None,
         description="how long a HEAD's fill may take; default by size, and shorter where reading may follow",
+    )
+
+    edges: tuple[Annotated[str, AfterValidator(_address)], ...] = Field(
+        (), description="addresses of the hosts that answer for the url's name, each warmed in turn"
     )
 
 
@@ -324,9 +337,20 @@ def _pull_through(accepts_uploads: bool | None) -> Finding:
 
 
 @asynccontextmanager
-async def _open(config: MirrorConfig, surroundings: Surroundings) -> AsyncIterator[Mirror]:
-    registry = surroundings.registries.at(config.endpoint(surroundings.name))
-    yield Mirror(registry, config, surroundings)
+async def _open(config: MirrorConfig, surroundings: Surroundings) -> AsyncIterator[Mirror | Edges]:
+    endpoint = config.endpoint(surroundings.name)
+    if not config.edges:
+        yield Mirror(surroundings.registries.at(endpoint), config, surroundings)
+        return
+    async with AsyncExitStack() as opened:
+        edges: dict[str, Mirror] = {}
+        for address in config.edges:
+            registries = surroundings.registries.by_way_of(endpoint, address)
+            await opened.enter_async_context(registries)
+            folder = surroundings.folder / address.replace(":", "-") if surroundings.folder.name else Path()
+            own = replace(surroundings, registries=registries, folder=folder)
+            edges[address] = Mirror(registries.at(endpoint), config, own)
+        yield Edges(edges)
 
 
 DRIVER = Driver(
