@@ -50,7 +50,7 @@ class ETS:
         return self._smoothed(history, calibrate(history, self.forecast, before or self.prior.dispersion))
 
     def _smoothed(self, history: Grid, dispersion: Dispersion) -> Smoothed:
-        images = _busiest(history, self.busiest) if history.hours >= 3 * SEASON else np.empty(0, np.int64)
+        images = busiest(history, self.busiest) if history.hours >= 3 * SEASON else np.empty(0, np.int64)
         series = {int(image): _filled(history, int(image)) for image in images}
         fitted = {image: _fitted(values) for image, values in series.items()}
         caps = {image: float(1.5 * values.max() + 5) for image, values in series.items()}
@@ -87,7 +87,7 @@ def _notes(failed: list[str]) -> tuple[str, ...]:
     return (f"ets could not be fitted to {len(failed)} images ({failed[0]}, …), which have the profile",)
 
 
-def _busiest(history: Grid, count: int) -> NDArray[np.int64]:
+def busiest(history: Grid, count: int) -> NDArray[np.int64]:
     """The images with most pulls in the hours that are read; ties by name."""
     totals = history.counts[:, -HOURS:].sum(axis=1)
     order = np.lexsort((np.asarray(history.images), -totals))[:count]
