@@ -22,7 +22,7 @@ import polars as pl
 
 from prewarm.errors import UnreadableInput
 
-CHUNK = 16 << 20  # bytes handed to one parser call
+CHUNK = 12 << 20  # bytes handed to one parser call
 BLOCK = 1 << 20  # bytes decompressed at once
 NEAR = 4096  # bytes in which the end of a line is looked for
 LONGEST_LINE = 1 << 20
