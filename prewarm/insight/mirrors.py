@@ -89,9 +89,14 @@ class Passage:
         self.asked.append(asked)
 
 
-def passage(trace: Trace, mirror: Mirror, runs: Sequence[WarmRun] = ()) -> Passage:
-    """Send `trace` through `mirror` with these warm runs, in order of time; at one moment runs come first."""
-    cache = _Cache(trace, mirror)
+def passage(
+    trace: Trace, mirror: Mirror, runs: Sequence[WarmRun] = (), objects: Objects | None = None
+) -> Passage:
+    """Send `trace` through `mirror` with these warm runs, in order of time; at one moment runs come first.
+
+    `objects` are those of the trace's contents, where many traces share them.
+    """
+    cache = _Cache(trace, mirror, objects or Objects(trace.contents))
     begin = 0
     for run in runs:
         end = int(np.searchsorted(trace.times, micros(run.time)))
@@ -102,17 +107,22 @@ def passage(trace: Trace, mirror: Mirror, runs: Sequence[WarmRun] = ()) -> Passa
     return cache.done()
 
 
-class _Objects:
+class Objects:
     """Digests as numbers, with their sizes: of each content its blobs, and its own digest as the last."""
 
     def __init__(self, contents: Iterable[Content]) -> None:
         self._numbers: dict[str, int] = {}
+        self._parts: dict[str, tuple[int, ...]] = {}
         self.sizes: list[int] = []
         self.parts = [self.of(content) for content in contents]
 
     def of(self, content: Content) -> tuple[int, ...]:
         """The objects of a content, new ones included."""
-        return tuple(self._number(*blob) for blob in (*content.blobs, (content.digest, 0)))
+        parts = self._parts.get(content.digest)
+        if parts is None:
+            blobs = (*content.blobs, (content.digest, 0))
+            parts = self._parts[content.digest] = tuple(self._number(*blob) for blob in blobs)
+        return parts
 
     def _number(self, digest: str, size: int) -> int:
         number = self._numbers.setdefault(digest, len(self.sizes))
@@ -122,11 +132,11 @@ class _Objects:
 
 
 class _Cache:
-    def __init__(self, trace: Trace, mirror: Mirror) -> None:
+    def __init__(self, trace: Trace, mirror: Mirror, objects: Objects) -> None:
         self._trace = trace
         self._capacity = mirror.capacity
         self._ttl = mirror.ttl // MICROSECOND if mirror.ttl is not None else None
-        self._objects = _Objects(trace.contents)
+        self._objects = objects
         self._held = _eviction(mirror, trace, self._objects)
         self._used = 0
         self._filled: deque[tuple[int, int]] = deque()  # (when it lapses, object), in order
@@ -240,7 +250,7 @@ class _Cache:
         self._told.wasted += self._unused.pop(part, 0)
 
 
-def _eviction(mirror: Mirror, trace: Trace, objects: _Objects) -> Eviction:
+def _eviction(mirror: Mirror, trace: Trace, objects: Objects) -> Eviction:
     if mirror.capacity is None:
         return Roomy()
     if mirror.eviction == "belady":

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prewarm.insight.costs import ASSUMED, Cost
-from prewarm.insight.mirrors import Cause, Mirror, Passage, WarmRun, passage
+from prewarm.insight.mirrors import Cause, Mirror, Objects, Passage, WarmRun, passage
 from prewarm.insight.traces import MICROSECOND, Pull, Trace, micros, traced
 
 if TYPE_CHECKING:
@@ -169,14 +169,13 @@ def _by_node(
     trace: Trace, node: NDArray[np.int32], mirror: Mirror, runs: Sequence[WarmRun]
 ) -> Iterator[tuple[Passage, Sequence[int]]]:
     """The passage of each node, with the rows of the whole trace that its rows are."""
+    objects = Objects(trace.contents)
     order = np.argsort(node, kind="stable")
     edges = np.flatnonzero(np.diff(node[order])) + 1
     for rows in np.split(order, edges) if len(order) else ():
         own = replace(trace.only(rows), node=None)
-        yield (
-            passage(own, mirror, [run for run in runs if _alive(own.times, micros(run.time))]),
-            rows.tolist(),
-        )
+        reached = [run for run in runs if _alive(own.times, micros(run.time))]
+        yield passage(own, mirror, reached, objects), rows.tolist()
 
 
 def _alive(times: NDArray[np.int64], now: int) -> bool:
