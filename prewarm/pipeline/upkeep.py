@@ -21,7 +21,7 @@ from prewarm.lake import OUTCOMES
 from prewarm.pipeline.caches import CacheSpec, opened, state_folder
 from prewarm.pipeline.forecast import rank
 from prewarm.pipeline.histories import COLUMNS, DEMAND, extents
-from prewarm.pipeline.plan import MAX_CANDIDATES, Demand, keep_plan
+from prewarm.pipeline.plan import Demand, keep_plan
 from prewarm.pipeline.run import Conduct, RunResult, run, stamp
 from prewarm.references import Reference
 from prewarm.warming import planning
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from prewarm.lake import Lake
     from prewarm.warming.contacts import Endpoint
 
+EVERY_IMAGE = 10_000_000  # of a ranking: one that was cut off would look as if nobody expected it
 AT_ONCE = 8  # tags that are asked about
 
 
@@ -279,7 +280,7 @@ def _chances(
         demand.sites,
         [now],
         max(int(patience.ahead / timedelta(hours=1)), 1),
-        MAX_CANDIDATES,
+        EVERY_IMAGE,
         spec.site,
         "any-pull",
         default=demand.default,

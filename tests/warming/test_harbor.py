@@ -264,6 +264,16 @@ async def test_check_says_what_is_missing(harbor: HarborDouble, hub: FakeRegistr
     assert any("Harbor v2.10.0" in finding.message for finding in findings)
 
 
+async def test_check_asks_for_the_peers_of_a_preheat(harbor: HarborDouble, hub: FakeRegistry) -> None:
+    """A provider that is off is none."""
+    keys: dict[str, Any] = {"work": "preheat", "endpoints": {}}
+    async with opened(harbor, hub, **keys) as cache:
+        assert all(finding.ok for finding in await cache.check())
+        harbor.providers[0]["enabled"] = False
+        (bad,) = [finding for finding in await cache.check() if not finding.ok]
+    assert bad.message == "project hub has no P2P provider; it has: none"
+
+
 async def test_a_wrong_secret_is_told_and_not_shown(harbor: HarborDouble, hub: FakeRegistry) -> None:
     """With the command that mends it."""
     async with opened(harbor, hub, password="wrong-secret") as cache:

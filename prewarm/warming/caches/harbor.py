@@ -214,10 +214,19 @@ class Harbor:
             project = await self._api.project(name)
         except CacheError as refused:
             return Finding("project", False, f"{name}: {refused}; create it, or give our login a role in it")
-        if project.get("registry_id") and self._config.work == "replication":
+        if self._config.work == "preheat":
+            return await self._check_provider(name)
+        if project.get("registry_id"):
             advice = "a proxy-cache project fills by being read: its driver is `mirror`"
             return Finding("project", False, f"{name} takes no copies: {advice}")
         return Finding("project", True, f"{name} is there")
+
+    async def _check_provider(self, project: str) -> Finding:
+        try:
+            await self._api.provider(project, self._config.provider)
+        except CacheError as refused:
+            return Finding("peers", False, str(refused))
+        return Finding("peers", True, f"{project} is there, and has P2P peers")
 
     async def _check_endpoint(self, name: str) -> Finding:
         try:
