@@ -10,8 +10,14 @@ import click
 
 from prewarm.errors import PrewarmError
 
-ALLOCATOR = "narenas:1,oversize_threshold:0,dirty_decay_ms:30000"
-"""Of Polars (jemalloc, "TUNING"): one pool for all threads, whose free pages are kept for half a minute."""
+ALLOCATOR = "narenas:1,oversize_threshold:0"
+"""Of Polars (jemalloc, "TUNING"): one pool for all threads."""
+
+KEEPING = "dirty_decay_ms:30000"
+"""Its free pages are kept for half a minute."""
+
+READERS = {"ingest", "assess", "demo"}
+"""Verbs whose time goes into reading logs."""
 
 DONE, REFUSED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -21,14 +27,22 @@ def main() -> None:
     # Imports make many objects that stay: looking through them again and again, and once more at the end,
     # is a fifth of a short verb's time.
     gc.set_threshold(20_000, 20, 100)
-    # A log is frame after frame of one size: to give their pages back and ask for them again is an eighth
-    # of the time of reading it. It counts only before Polars is imported.
-    os.environ.setdefault("_RJEM_MALLOC_CONF", ALLOCATOR)
+    # It counts only before Polars is imported.
+    os.environ.setdefault("_RJEM_MALLOC_CONF", allocator(sys.argv[1:]))
     # numpy's linear algebra would start a thread for every core, which costs more than it ever does for us.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     code = run(sys.argv[1:])
     gc.freeze()
     sys.exit(code)
+
+
+def allocator(arguments: list[str]) -> str:
+    """How Polars is to hold memory for `prewarm` called with `arguments`.
+
+    A log is frame after frame of one size: to give their pages back and ask for them again is an eighth of
+    the time of reading it. Other verbs would hold tens of megabytes for nothing.
+    """
+    return ALLOCATOR if READERS.isdisjoint(arguments) else f"{ALLOCATOR},{KEEPING}"
 
 
 def run(arguments: list[str]) -> int:

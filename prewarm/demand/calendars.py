@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import numpy as np
@@ -17,13 +17,16 @@ import numpy as np
 from prewarm.errors import SettingsError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+T = TypeVar("T", bound=np.generic)
+
 HOUR = timedelta(hours=1)
 WORKDAY, WEEKEND, HOLIDAY = "workday", "weekend", "holiday"
-PAGE = 14 * 24  # hours; longer stretches are read by whole pages and kept
+PAGE = 7 * 24  # hours; clocks are read by whole pages and kept
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SATURDAY_SUNDAY = frozenset({5, 6})
 
 
@@ -107,22 +110,38 @@ class Clock:
 
 def clock(site: Site, start: datetime, hours: int) -> Clock:
     """Read the site's clock at `start`, `start` + 1 h … (`hours` of them); its arrays are read-only."""
-    if hours <= PAGE:
+    since = start - _EPOCH
+    first, into = divmod(since // HOUR, PAGE)
+    pages = max(1, -(-(into + hours) // PAGE))
+    begin = _EPOCH + since % HOUR
+    try:
+        read = [_page(site, begin + (first + number) * PAGE * HOUR) for number in range(pages)]
+    except OverflowError:  # a page at the end of time is not whole
         return _read(site, start, hours)
-    whole = _page(site, start, -(-hours // PAGE) * PAGE)
+    return _cut(read, slice(into, into + hours))
+
+
+def _cut(pages: Sequence[Clock], hours: slice) -> Clock:
+    """The `hours` of pages that follow one another."""
+
+    def told(labels: Iterable[NDArray[T]]) -> NDArray[T]:
+        joined = np.concatenate(list(labels))[hours]
+        joined.flags.writeable = False
+        return joined
+
     return Clock(
-        whole.hour[:hours],
-        whole.weekday[:hours],
-        whole.weekend[:hours],
-        whole.holiday[:hours],
-        whole.rest_day,
+        hour=told(page.hour for page in pages),
+        weekday=told(page.weekday for page in pages),
+        weekend=told(page.weekend for page in pages),
+        holiday=told(page.holiday for page in pages),
+        rest_day=pages[0].rest_day,
     )
 
 
-@lru_cache(maxsize=16)
-def _page(site: Site, start: datetime, hours: int) -> Clock:
-    """A long stretch, kept: a history is cut at many hours, and its clock is the same."""
-    return _read(site, start, hours)
+@lru_cache(maxsize=256)
+def _page(site: Site, start: datetime) -> Clock:
+    """A week, kept: a history is cut at many hours, and its clock is the same."""
+    return _read(site, start, PAGE)
 
 
 def _read(site: Site, start: datetime, hours: int) -> Clock:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pytest
 
-from prewarm.demand.calendars import Site, clock, holidays
+from prewarm.demand.calendars import HOUR, Site, clock, holidays
 from prewarm.errors import SettingsError
 
 
@@ -117,3 +117,18 @@ def test_an_unknown_calendar_teaches(code: str, hint: str) -> None:
     """A holiday code that nobody knows is refused with one that exists."""
     with pytest.raises(SettingsError, match=hint):
         Site("boise", "America/Boise", code)
+
+
+def test_a_clock_reads_the_same_from_whichever_hour_it_begins() -> None:
+    mumbai = Site("mumbai", "Asia/Kolkata", "IN")
+    start = datetime(2026, 1, 20, 2, 30, tzinfo=UTC)
+    whole = clock(mumbai, start, 500)
+    for begin in (0, 1, 167, 168, 169, 400):
+        part = clock(mumbai, start + begin * HOUR, 100)
+        assert part.hour_of_week.tolist() == whole.hour_of_week[begin : begin + 100].tolist()
+        assert part.day_type == whole.day_type[begin : begin + 100]
+
+
+def test_a_clock_reaches_to_the_end_of_time() -> None:
+    told = clock(Site(), datetime(9999, 12, 31, 20, tzinfo=UTC), 4)
+    assert told.hour.tolist() == [20, 21, 22, 23]

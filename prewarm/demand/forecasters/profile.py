@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 EPS = 1e-4
 BINS = 48  # hour of day, then 24 more for the weekend
-CHUNK = 8192  # images at a time: bounds memory whatever the size of the site
+CHUNK = 1024  # images at a time: bounds memory whatever the size of the site, and fits a core's cache
 RATIO_RANGE = (0.05, 12.0)
 CAP_HOURS = 28 * 24
 PRIOR_HOURS = 2 * WEEK  # the shipped prior has faded out by then
