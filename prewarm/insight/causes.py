@@ -263,10 +263,15 @@ def _again(source: Source, how: Evidence, misses: Flags) -> np.ndarray:
 
 
 def _shared(source: Source, misses: Flags, cause: np.ndarray) -> np.ndarray:
-    """A miss that waits for the same fill as the one before it has the same cause."""
-    filled = source.before(misses)
+    """A miss that waits for the same fill as the one before it has the same cause.
+
+    The first pull of a version stands for a fill whether it missed or not: of two that begin in one second
+    of the log, or whose requests interleave, the other one may have paid for it.
+    """
+    fills = misses | source.starts
+    filled = source.before(fills)
     waits = misses & (filled >= 0) & (source.times - filled <= FILLING)
-    own = np.where(misses & ~waits, np.arange(len(cause)), 0)
+    own = np.where(fills & ~waits, np.arange(len(cause)), 0)
     return np.where(waits, cause[np.maximum.accumulate(own)], cause)
 
 

@@ -103,6 +103,14 @@ def test_those_who_wait_for_the_same_fill_missed_for_the_same_cause() -> None:
     }
 
 
+def test_of_two_that_begin_together_the_other_may_have_paid() -> None:
+    """A log of whole seconds puts the hit first: the miss beside it is no eviction."""
+    asks = [Ask(MONDAY + timedelta(seconds=second), f"c{second}", "acme/a:1", 0, 10**8) for second in (0, 1)]
+    pulls = frame(through(asks)).with_columns(cache=pl.Series(["hit", "miss"]))
+
+    assert judged(identified(pulls)).misses["cause"].to_list() == [Cause.NEVER_SEEN]
+
+
 def test_the_beginning_of_a_modelled_log_is_not_judged() -> None:
     """The first day fills the cache; in a log too short for that first pulls are doubtful."""
     long = judged(identified(frame(through(steady(5)))))
