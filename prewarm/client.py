@@ -185,6 +185,10 @@ class Client:
         """How good each model would have been."""
         return self._get("scorecard", site=site, hours=hours, origins=origins)
 
+    def caches(self) -> Json:
+        """Every cache: its driver, its site, its schedules."""
+        return self._get("caches")
+
     def schedules(self) -> Json:
         """Every schedule: when it begins next, what it did last."""
         return self._get("schedules")

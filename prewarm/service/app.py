@@ -14,6 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from prewarm import __version__
 from prewarm.service import (
+    caches,
     deliveries,
     demand,
     forecasts,
@@ -108,7 +109,8 @@ def _include(app: FastAPI, access: Mapping[str, Access]) -> None:
     readers = [Depends(access["read"])]
     for noun in NOUNS:
         app.include_router(noun.router, prefix="/v1", dependencies=[*readers, Depends(of_one_site)])
-    app.include_router(sites.router, prefix="/v1", dependencies=readers)
+    for listed in (sites, caches):
+        app.include_router(listed.router, prefix="/v1", dependencies=readers)
     for command in COMMANDS:
         app.include_router(command.reads, prefix="/v1", dependencies=readers)
         app.include_router(command.commands, prefix="/v1", dependencies=[Depends(access["run"])])

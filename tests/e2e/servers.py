@@ -194,6 +194,12 @@ class Distribution:
         self._process = None
 
     @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether it was started, and neither stopped nor killed since."""
         return self._process is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.browser import Tab, chromium
-from tests.e2e.servers import Process, free_port, listening
+from tests.e2e.images import push_image
+from tests.e2e.servers import Distribution, Process, free_port, listening
 from tests.past import lake_with
 
 SHOTS = os.environ.get("PREWARM_SCREENSHOTS")
@@ -106,6 +108,75 @@ async def test_another_window_is_another_ranking(tab: Tab, folder: Path) -> None
         await tab.until("performance.getEntriesByType('resource').some((e) => e.name.includes('hours=1&'))")
 
     assert tab.troubles == []
+
+
+async def click(tab: Tab, selector: str) -> None:
+    await tab.evaluate(f"document.querySelector({selector!r}).click()")
+
+
+def warmable(folder: Path, registry: Distribution) -> list[str]:
+    """Demand for three images of a registry, a cache, a schedule; the flags that say so."""
+    names = [f"{registry.address}/acme/{name}:1.0" for name in ("api", "web", "db")]
+    for name in names:
+        push_image(registry.url, name.partition("/")[2].partition(":")[0], "1.0", layers=(300_000,))
+    lake_with(folder, *names, site="boise", now=datetime.now(UTC))
+    config = folder / "prewarm.toml"
+    config.write_text(
+        f'''
+[registries."{registry.address}"]
+url = "{registry.url}"
+[caches.edge]
+driver = "layout"
+path = "{folder}/oci"
+site = "boise"
+[schedules.morning]
+cache = "edge"
+days = "mon-fri"
+covers = "07:30-11:00"
+[schedules.fresh]
+cache = "edge"
+cron = "0 3 * * *"
+verb = "refresh"
+'''
+    )
+    return ["--config", str(config)]
+
+
+async def test_a_run_is_planned_begun_watched_and_cancelled(tab: Tab, folder: Path) -> None:
+    """Its progress is live, and the kill switch is one click away."""
+    with Distribution(folder / "registry") as registry, served(folder, *warmable(folder, registry)) as url:
+        await tab.open(f"{url}/")
+        await tab.until("!document.querySelector('#warming form').hidden")
+        await click(tab, "#warming form button")
+        await tab.until("document.querySelectorAll('.planned tbody tr').length === 3")
+        assert not (folder / "oci").exists()
+        os.kill(registry.pid, signal.SIGSTOP)  # its images are on their way until it goes on
+        await click(tab, ".execute")
+        await tab.until("!!document.querySelector('.runs progress')")
+        await tab.until("document.querySelector('.runs .going').textContent.includes('of 3')")
+        await seen(tab, "page-running")
+        await click(tab, ".runs tbody button")
+        await tab.until("!!document.querySelector('.runs .state.cancelled')")
+        os.kill(registry.pid, signal.SIGCONT)
+        await click(tab, "#warming .now")
+        await tab.until("!!document.querySelector('.runs .state.done')")
+        await click(tab, ".switch")
+        await tab.until("document.querySelector('.switch').getAttribute('aria-pressed') === 'true'")
+        await click(tab, "#warming .now")
+        await tab.until("document.querySelector('.told').textContent.includes('paused')")
+        await seen(tab, "page-paused")
+        await click(tab, ".switch")
+        await click(tab, ".schedules tbody button")
+        await tab.until("document.querySelector('.schedules tbody').textContent.includes('paused')")
+        await seen(tab, "page-warming")
+        await tab.open(f"{url}/", width=360, height=1400, scheme="dark")
+        await tab.until("document.querySelectorAll('.runs tbody tr').length === 2")
+        await tab.evaluate("document.querySelector('#warming').scrollIntoView()")
+        await seen(tab, "page-warming-phone")
+        wide = await tab.evaluate("document.documentElement.scrollWidth")
+
+    assert wide <= 360
+    assert [trouble for trouble in tab.troubles if "409" not in trouble] == []
 
 
 async def test_an_empty_lake_says_what_to_do(tab: Tab, folder: Path) -> None:

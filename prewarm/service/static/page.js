@@ -137,6 +137,7 @@ function empty(refused) {
 }
 
 async function look() {
+  const used = token;
   try {
     const told = await read("v1/sites");
     const cards = await Promise.all(told.sites.map(card));
@@ -145,6 +146,11 @@ async function look() {
     status_.className = "";
     login.hidden = true;
   } catch (refused) {
+    // A wrong token is not sent again: the service lets an address wait that has too many of them.
+    if (refused.code === 401 && token === used) {
+      token = "";
+      sessionStorage.removeItem("prewarm-token");
+    }
     if (refused.code === 401 || refused.code === 403) login.hidden = refused.code === 403 && !token;
     else if (refused.code) place.replaceChildren(empty(refused));
     status_.textContent = refused.code ? refused.message : "The service does not answer; what is shown is old.";
