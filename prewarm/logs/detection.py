@@ -20,6 +20,9 @@ FEW = 200  # of them are looked at first
 CLEARLY = 0.5  # the share of these that needs no second look
 ENOUGH = 0.1  # the least share of lines that must fit a family; random text fits none
 
+SOME = 3
+"""So many lines that fit a family are enough, too, however many others there are."""
+
 DEEPEST = 5
 """How many wrappers may stand around each other."""
 
@@ -47,7 +50,7 @@ def detect(lines: pl.Series, hints: Hints, formats: list[Format]) -> tuple[Forma
     """
     sample = pl.DataFrame({"line": _sample_of(lines)}).with_row_index("offset")
     fit, chain, inner = _best(sample, (), hints, formats)
-    if fit.share < ENOUGH:
+    if fit.share < ENOUGH and fit.share * len(inner) < SOME:
         raise _unusable(inner, fit, formats)
     return fit.format, chain
 
@@ -94,6 +97,15 @@ def confirmed(lines: pl.Series, chain: Chain, format: Format, hints: Hints, form
     if inner is not None and inner.certain:
         return False
     return fitting(sample["line"], _usable(formats, _stamped(sample))).format is format
+
+
+def stray(lines: pl.DataFrame, hints: Hints, formats: list[Format]) -> tuple[Format, Chain] | None:
+    """As `detect`, for `lines` (offset, line, maybe stamp) that another format could not read."""
+    sample = lines.filter(pl.col("line").str.strip_chars() != "").head(FEW)
+    if sample.is_empty() or not formats:
+        return None
+    fit, chain, _ = _best(sample, (), hints, formats)
+    return (fit.format, chain) if fit.share >= ENOUGH else None
 
 
 def _sample_of(lines: pl.Series) -> pl.Series:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +15,7 @@ import polars as pl
 
 from prewarm import compute, plugins
 from prewarm.errors import InvalidReference, SettingsError, UnknownFormat, UnreadableInput
-from prewarm.logs import detection, files, privacy, pulls, streams, wrappers
+from prewarm.logs import detection, files, privacy, pulls, strays, streams, wrappers
 from prewarm.logs.files import Known, Progress, Source
 from prewarm.logs.formats import Format, Hints, Parsed, Scanner, header_of, registered, stamps
 from prewarm.logs.settling import Front
@@ -28,6 +28,9 @@ NEWEST = 16
 
 REFERRED = 64
 """How many lines of a kind that later lines refer to are remembered."""
+
+FAR = 8 << 20
+"""Bytes among which a format is looked for that the first lines do not show."""
 
 REACH = 256 << 10
 """Bytes before the place where reading resumes in which they are looked for."""
@@ -139,7 +142,7 @@ def look(path: str, shown: str, source: Source, likely: Log | None = None) -> Lo
         same = detection.confirmed(frame["line"], likely.wrappers, likely.format, hints, formats)
         if same and parsed.accesses.height > 0 and not parsed.malformed:
             return log
-    return _opened(path, shown, *_detected(shown, source, frame["line"], hints), frame, hints)[0]
+    return _opened(path, shown, *_detected(path, shown, source, frame["line"], hints), frame, hints)[0]
 
 
 def _first_lines(path: str, sample: bytes) -> bytes:
@@ -163,11 +166,20 @@ def _opened(
     return Log(path, shown, format, chain, hints, newest, stamps.utc_offset(inner["line"])), parsed
 
 
+def _sampled(path: str) -> pl.Series | None:
+    """Lines from far into a file whose first ones are of no format; None for a short one."""
+    data = streams.head(path, FAR)
+    if len(data) <= files.SAMPLE:
+        return None
+    frame, _ = streams.lines(Chunk(0, data[: data.rfind(b"\n") + 1], 0, 0))
+    return frame["line"].gather_every(-(-len(frame) // detection.SAMPLE))
+
+
 def _written(path: str) -> datetime:
     return datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)
 
 
-def _detected(shown: str, source: Source, lines: pl.Series, hints: Hints) -> tuple[Format, Chain]:
+def _detected(path: str, shown: str, source: Source, lines: pl.Series, hints: Hints) -> tuple[Format, Chain]:
     auto = source.format == "auto"
     named = [] if auto else [plugins.load(plugins.FORMATS, source.format)]
     try:
@@ -175,6 +187,9 @@ def _detected(shown: str, source: Source, lines: pl.Series, hints: Hints) -> tup
     except UnknownFormat as error:
         if named:
             return named[0], detection.certain(lines, hints)
+        if (later := _sampled(path)) is not None:
+            with suppress(UnreadableInput):
+                return detection.detect(later, hints, registered())
         raise UnknownFormat(f"{shown}: {error}") from error
     except UnreadableInput as error:
         raise type(error)(f"{shown}: {error}") from error
@@ -210,14 +225,22 @@ def _possible(frame: pl.DataFrame) -> pl.DataFrame:
 def _parsed(unit: Unit) -> tuple[Parsed, int, int]:
     """What the lines say, how many they are, and how many more were too long."""
     log = unit.log
+    scanned = None
     if isinstance(log.format, Scanner) and not log.wrappers:
         scanned = log.format.scan(unit.chunk.data, unit.chunk.offset)
-        if scanned is not None:
-            return *scanned, unit.chunk.dropped
+    if scanned is not None and not _has_strays(scanned[0], unit):
+        return *scanned, unit.chunk.dropped
     frame, too_long = streams.lines(unit.chunk)
-    inner = wrappers.inside(frame, log.wrappers, log.hints, log.format)
-    parsed = wrappers.keyed(log.format.parse(inner, _hints(unit)), frame, log.wrappers)
-    return parsed, len(frame), too_long
+    peeled = wrappers.peel(frame, log.wrappers, log.hints)
+    parsed = scanned[0] if scanned else log.format.parse(wrappers.seen(peeled, log.format), _hints(unit))
+    if _has_strays(parsed, unit):
+        parsed = strays.reread(parsed, peeled, log.format, log.hints, registered())
+    return wrappers.keyed(parsed, frame, log.wrappers), len(frame), too_long
+
+
+def _has_strays(parsed: Parsed, unit: Unit) -> bool:
+    """Whether whole lines may be of another format: nobody named one, and this one cannot read them."""
+    return unit.chunk.whole and unit.source.format == "auto" and not parsed.unread.is_empty()
 
 
 def _hints(unit: Unit) -> Hints:

@@ -238,6 +238,13 @@ def test_the_more_specific_of_two_that_fit_wins(others: int, name: str) -> None:
     assert detection.fitting(lines, [combined.FORMAT, _Narrow()]).format.name == name
 
 
+def test_a_few_lines_of_a_family_are_enough() -> None:
+    """Three; one among many may be there by chance."""
+    assert detected(*["starting up"] * 300, *[INNER] * 3) == ("combined", ())
+    with pytest.raises(UnknownFormat):
+        detected(*["starting up"] * 300, *[INNER] * 2)
+
+
 def test_a_long_start_up_hides_no_format() -> None:
     """The first lines are looked at first, not only."""
     assert detected(*["starting up"] * 600, *[INNER] * 400) == ("combined", ())

@@ -301,6 +301,39 @@ def test_files_of_one_source_may_differ_in_format(tmp_path: Path) -> None:
     assert [report.format for report in result.files] == ["combined", "distribution", "combined"]
 
 
+def test_a_log_whose_format_was_changed_is_read_to_its_end(tmp_path: Path) -> None:
+    """In whatever pieces: what the first format cannot read may be of another."""
+    early, late = logmaker.log(1, pulls=5), b"".join(_as_json(number) for number in range(40))
+    first = read(tmp_path / "first", _written(tmp_path / "first.log", early)).accesses
+    both = _written(tmp_path / "both.log", early + late)
+    told = read(tmp_path / "whole", both)
+    assert (told.accesses, told.malformed) == (first + 40, 0)
+    assert read(tmp_path / "small", both, pace=SMALL).accesses == first + 40
+    assert content(tmp_path / "whole") == content(tmp_path / "small")
+    named = read(tmp_path / "named", both, format="combined")
+    assert (named.accesses, named.malformed) == (first, 40)
+
+
+def test_a_log_may_begin_long_before_its_first_request(tmp_path: Path) -> None:
+    """Its format is looked for further on where the first lines are of none."""
+    noise = b"2026/11/24 08:00:00 [notice] 1#1: start worker process\n" * 3000
+    log = _written(tmp_path / "late.log", noise + logmaker.log(1, pulls=5) * 2)
+    assert read(tmp_path / "lake", log).malformed == 3000
+    with pytest.raises(UnknownFormat, match="none fits"):
+        read(tmp_path / "lake", _written(tmp_path / "noise.log", noise))
+
+
+def _as_json(number: int) -> bytes:
+    request = f'"request_method":"GET","request_uri":"/v2/acme/late/manifests/{number}"'
+    at = f'"time_iso8601":"2026-11-25T08:15:{number:02d}Z"'
+    return f'{{{at},"remote_addr":"10.9.0.{number}",{request},"status":200}}\n'.encode()
+
+
+def _written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
 @pytest.mark.parametrize("stamp", ["31/Dec/9999:23:59:59 -1200", "31/Dec/9999:23:59:59 +0000"])
 def test_a_time_that_no_calendar_has_spoils_no_lake(tmp_path: Path, stamp: str) -> None:
     """The line is malformed; its pull would stand in a partition that nothing can read."""

@@ -67,7 +67,7 @@ class Parsed:
     has columns of `pulls.SCHEMA`, completed by `pulls.conform`. Every line that is in neither is
     counted: under a reason in `ignored` when it fits the family's grammar but is no registry request,
     in `malformed` when it fits none, with one example a reason (printable, at most 200 characters).
-    Empty lines are neither.
+    Empty lines are neither. `unread`: the offsets of malformed lines, for what else may read them.
     """
 
     accesses: pl.DataFrame = field(default_factory=accesses.empty)
@@ -75,6 +75,7 @@ class Parsed:
     ignored: dict[str, int] = field(default_factory=dict)
     malformed: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    unread: pl.Series = field(default_factory=lambda: pl.Series("offset", [], pl.Int64))
 
 
 class Format(Protocol):
@@ -164,7 +165,12 @@ def sort_out(frame: pl.DataFrame) -> Parsed:
     """
     good = frame.filter(pl.col("ignored").is_null() & pl.col("malformed").is_null())
     ignored, malformed, examples = reasons(frame)
-    return Parsed(accesses.conform(good), None, ignored, malformed, examples)
+    return Parsed(accesses.conform(good), None, ignored, malformed, examples, unread(frame))
+
+
+def unread(frame: pl.DataFrame) -> pl.Series:
+    """The offsets of rows with a reason in `malformed`."""
+    return frame["offset"].filter(frame["malformed"].is_not_null()).cast(pl.Int64)
 
 
 def reasons(frame: pl.DataFrame) -> tuple[dict[str, int], dict[str, int], dict[str, str]]:

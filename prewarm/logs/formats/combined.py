@@ -39,10 +39,12 @@ _STAMP = "[%d/%b/%Y:%H:%M:%S %z] "
 _DATED = r"\[[^\]]+/[^\]]+/[^\]]+:[^\]]+\] "
 _STAMP_LENGTH = len("[24/Nov/2026:01:58:42 +0000] ")
 _LINE = (
-    r"^(?P<client>\S+) (?P<ident>-) (?P<user>.*?) \[(?P<time>[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[^\]]+)\] "
+    r"^(?P<client>\S+) (?P<ident>-) (?P<user>.*?) "
+    r"\[(?P<time>[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[^\]]+)\] "
     r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>[0-9]{3}) (?P<bytes>[0-9]+|-)'
 )
 _REQUEST = re.compile(r'"[A-Z]+ \S+ HTTP/')
+_FRACTION = r"(\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d)[.,](\d{1,9})( [+-]\d{4}\] )"
 _FORWARDED = r'^ "([0-9A-Fa-f:.]+)(?:,[^"]*)?"'
 _INGRESS = r"^ [0-9]+ (?P<took>[0-9.]+) \[[^\]]*\] \[[^\]]*\] .* (?P<request>[0-9a-f]{32})$"
 _CACHE = (  # alone between blanks, quotes or a name and its value
@@ -109,6 +111,25 @@ def _read_all(lines: pl.DataFrame) -> pl.DataFrame:
 
 def read(lines: pl.DataFrame) -> pl.DataFrame:
     """Rows for `sort_out` from clean `lines` (offset, line): every line keeps its row."""
+    rows = _read(lines)
+    finer = rows["malformed"].is_not_null()
+    if finer.any():
+        finer &= rows["line"].str.contains(_FRACTION)
+    return _with_fractions(rows, finer) if finer.any() else rows
+
+
+def _with_fractions(rows: pl.DataFrame, finer: pl.Series) -> pl.DataFrame:
+    """Lines whose stamps are finer than a second (Apache's `%{msec_frac}t`), read as if they were not."""
+    lines = rows.filter(finer).select("offset", "line")
+    fraction = lines["line"].str.extract(_FRACTION, 2).str.pad_end(6, "0").str.slice(0, 6)
+    whole = _read(lines.with_columns(pl.col("line").str.replace(_FRACTION, "${1}${3}")))
+    told = whole.with_columns(
+        lines["line"], pl.col("timestamp") + fraction.cast(pl.Int64).cast(pl.Duration("us"))
+    )
+    return pl.concat([rows.filter(~finer), told]).sort("offset", maintain_order=True)
+
+
+def _read(lines: pl.DataFrame) -> pl.DataFrame:
     quoted = fields.shield_quotes(lines["line"]).str.splitn('"', 7).struct.unnest()
     split = lines.hstack(quoted).lazy().select("offset", "line", *_split()).unnest("who", "what", "size")
     rows = split.with_columns(_malformed()).collect()

@@ -16,7 +16,19 @@ from __future__ import annotations
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, Parsed, clean, delimited, fields, images, ndjson, reasons, stamps
+from prewarm.logs import accesses
+from prewarm.logs.formats import (
+    Hints,
+    Parsed,
+    clean,
+    delimited,
+    fields,
+    images,
+    ndjson,
+    reasons,
+    stamps,
+    unread,
+)
 
 COLUMNS = ("timestamp", "image", "client", "site", "bytes", "seconds", "kind", "cache")
 NAMED = ("user", "agent", "key")
@@ -65,7 +77,7 @@ class Events:
         named = images.resolve(pl.concat(read).with_columns(_time(hints.timezone))).with_columns(_malformed())
         ignored, malformed, examples = reasons(named)
         good = named.filter(pl.col("ignored").is_null() & pl.col("malformed").is_null()).sort("offset")
-        return Parsed(pulls=_pulls(good), ignored=ignored, malformed=malformed, examples=examples)
+        return Parsed(accesses.empty(), _pulls(good), ignored, malformed, examples, unread(named))
 
 
 def _from_json(rows: pl.DataFrame) -> pl.DataFrame:

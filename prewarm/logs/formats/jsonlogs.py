@@ -127,9 +127,10 @@ def _json(
 def _nginx(rows: pl.DataFrame) -> pl.DataFrame:
     """Method and URI may be in the request line only."""
     words = pl.col("request").str.splitn(" ", 3)
+    path = pl.when(pl.col("request").str.starts_with("/")).then("request")
     return rows.with_columns(
         pl.coalesce("method", words.struct.field("field_0")).alias("method"),
-        pl.coalesce("uri", words.struct.field("field_1"), pl.lit("")).alias("uri"),
+        pl.coalesce("uri", path, words.struct.field("field_1"), pl.lit("")).alias("uri"),
     )
 
 
@@ -146,7 +147,7 @@ NGINX = _json(
             "request": ("request", "request_line"),
             "method": ("request_method", "verb", "method", "http_method"),
             "uri": ("request_uri", "path", "uri", "url"),
-            "status": ("status", "responseStatusCode", "status_code", "response_code", "code"),
+            "status": ("status", "responseStatusCode", "status_code", "response_code", "code", "response"),
             "bytes": ("body_bytes_sent", "response_body_length", "bytes_sent", "size", "bytes"),
             "took": ("request_time", "responseTime", "duration", "request_duration"),
             "agent": ("http_user_agent", "agent", "user_agent", "ua"),
@@ -158,7 +159,16 @@ NGINX = _json(
         all_of=("time", "status"),
         finish=lambda rows: _nginx(rows).with_columns(fields.cache_of(pl.col("cache")).alias("cache")),
     ),
-    ("request_method", "request_uri", "responseStatusCode", "body_bytes_sent", '"request"', '"status"'),
+    (
+        "request_method",
+        "request_uri",
+        "responseStatusCode",
+        "body_bytes_sent",
+        '"request"',
+        '"status"',
+        '"status_code"',
+        '"verb"',
+    ),
     specificity=0,
 )
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from prewarm.logs import accesses
-from prewarm.logs.formats import Hints, Parsed, clean, fields, reasons
+from prewarm.logs.formats import Hints, Parsed, clean, fields, reasons, unread
 
 _SOME_YEAR = datetime(2026, 1, 1, tzinfo=UTC)  # a line fits or not whatever the year
 
@@ -68,13 +68,13 @@ class Records:
 def finished(rows: pl.DataFrame) -> Parsed:
     """The result of a format of finished pulls, from rows as `Records.read` gives them."""
     ignored, malformed, examples = reasons(rows)
-    return Parsed(pulls=_good(rows), ignored=ignored, malformed=malformed, examples=examples)
+    return Parsed(accesses.empty(), _good(rows), ignored, malformed, examples, unread(rows))
 
 
 def fetched(rows: pl.DataFrame) -> Parsed:
     """The result of a format of manifest fetches: accesses of family `event`."""
     found = _good(rows).with_columns(pl.lit("event").alias("family"))
-    return Parsed(accesses.conform(found), None, *reasons(rows))
+    return Parsed(accesses.conform(found), None, *reasons(rows), unread(rows))
 
 
 def _good(rows: pl.DataFrame) -> pl.DataFrame:

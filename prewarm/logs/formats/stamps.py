@@ -100,8 +100,8 @@ def utc_offset(lines: pl.Series) -> int | None:
 
 
 def clf(text: pl.Expr) -> pl.Expr:
-    """`24/Nov/2026:09:15:02 +0000`, as access logs write it."""
-    return text.str.to_datetime("%d/%b/%Y:%H:%M:%S %z", time_unit="us", time_zone="UTC", strict=False)
+    """`24/Nov/2026:09:15:02 +0000`, as access logs write it, maybe with a fraction of the second."""
+    return text.str.to_datetime("%d/%b/%Y:%H:%M:%S%.f %z", time_unit="us", time_zone="UTC", strict=False)
 
 
 def naive(text: pl.Expr, timezone: str) -> pl.Expr:

@@ -52,6 +52,18 @@ def test_stamps_are_utc() -> None:
     assert only(moved)["timestamp"] == datetime(2026, 11, 24, 8, 15, 2, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("fraction", "microseconds"), [(".123", 123_000), (",5", 500_000), (".123456789", 123_456)]
+)
+def test_stamps_may_be_finer_than_a_second(fraction: str, microseconds: int) -> None:
+    """As Apache writes them on demand; truncated, and lines with and without keep their order."""
+    finer = LINE.replace("08:15:02", f"08:15:02{fraction}")
+    parsed = parse(LINE, finer, "noise", LINE)
+    at = datetime(2026, 11, 24, 8, 15, 2, tzinfo=UTC)
+    assert parsed.accesses["timestamp"].to_list() == [at, at.replace(microsecond=microseconds), at]
+    assert parsed.unread.to_list() == [2]
+
+
 def test_the_common_format_has_no_agent() -> None:
     """Without referer and agent the line is still whole."""
     row = only(LINE.split(' "-"')[0])

@@ -108,6 +108,22 @@ def test_a_request_line_is_enough() -> None:
     assert (row["method"], row["repository"], row["reference"]) == ("HEAD", "acme/api", "2.1")
 
 
+def test_names_that_log_collectors_give() -> None:
+    """Logstash's pattern of Apache's log, and REST gateways."""
+    record = {
+        **{"@timestamp": "2026-11-24T09:15:02Z", "clientip": "10.20.1.17", "verb": "GET", "response": "200"},
+        **{"request": "/v2/acme/api/manifests/2.1?ns=ghcr.io", "bytes": "1791", "httpversion": "1.1"},
+    }
+    row = only("nginx-json", record)
+    assert (row["method"], row["registry"], row["repository"], row["status"], row["bytes"]) == (
+        *("GET", "ghcr.io", "acme/api"),
+        *(200, 1791),
+    )
+    other = {"ts": 1795511702, "client_ip": "::1", "http_method": "HEAD", "url": "/v2/a/manifests/1"}
+    row = only("nginx-json", other | {"status_code": 200})
+    assert (row["client"], row["method"], row["reference"], row["status"]) == ("::1", "HEAD", "1", 200)
+
+
 def test_what_a_cache_says() -> None:
     """nginx as a cache; STALE and REVALIDATED bytes came from it, too."""
     states = ["HIT", "MISS", "EXPIRED", "STALE", "REVALIDATED", "-", ""]
