@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
-from prewarm import lake as lakes
+from prewarm import tables
 from prewarm.errors import LakeError, UnknownName
 from prewarm.lake import Change, Lake, Snapshot
 from prewarm.logs import pulls, settling
@@ -59,34 +59,34 @@ def test_opening_and_reading_create_nothing(tmp_path: Path) -> None:
 def test_a_missing_table_reads_as_an_empty_typed_frame(tmp_path: Path) -> None:
     """Readers need no special case for a lake that holds nothing yet."""
     lake = Lake.open(tmp_path)
-    for name, columns in lakes.TABLES.items():
+    for name, columns in tables.TABLES.items():
         assert lake.read(name).schema == pl.Schema(columns)
 
 
-@pytest.mark.parametrize("table", sorted(lakes.TABLES))
+@pytest.mark.parametrize("table", sorted(tables.TABLES))
 def test_every_table_survives_the_round_trip(tmp_path: Path, table: str) -> None:
     """What the disk cannot hold (unsigned, categorical) is in no table."""
     lake = Lake.open(tmp_path)
-    column, dtype = next(iter(lakes.TABLES[table].items()))
-    blank = pl.DataFrame({column: [MONDAY if dtype == lakes.TIME else "x"]})
+    column, dtype = next(iter(tables.TABLES[table].items()))
+    blank = pl.DataFrame({column: [MONDAY if dtype == tables.TIME else "x"]})
     lake.append(table, blank)
     read = lake.read(table)
-    assert read.schema == pl.Schema(lakes.TABLES[table])
+    assert read.schema == pl.Schema(tables.TABLES[table])
     assert len(read) == len(blank)
 
 
 def test_pulls_on_disk_are_pulls_in_memory() -> None:
     """The two schemas are written down twice because imports point one way; they must agree."""
     memory = list(pulls.SCHEMA.items())
-    assert list(lakes.PULLS.items())[: len(memory)] == memory
-    assert list(lakes.PULLS)[len(memory) :] == ["date", "file", "batch"]
+    assert list(tables.PULLS.items())[: len(memory)] == memory
+    assert list(tables.PULLS)[len(memory) :] == ["date", "file", "batch"]
 
 
 def test_carried_requests_are_requests_in_memory() -> None:
     """What waits for the next read comes back as it was."""
     memory = list(settling.empty().schema.items())
-    assert list(lakes.CARRIED.items())[: len(memory)] == memory
-    assert list(lakes.CARRIED)[len(memory) :] == ["file", "owner", "reading", "batch"]
+    assert list(tables.CARRIED.items())[: len(memory)] == memory
+    assert list(tables.CARRIED)[len(memory) :] == ["file", "owner", "reading", "batch"]
 
 
 def test_filters_and_columns(tmp_path: Path) -> None:
@@ -103,13 +103,13 @@ def test_any_folder_can_hold_a_lake(tmp_path: Path, folder: str) -> None:
     lake = Lake.open(tmp_path / folder)
     lake.append("pulls", rows("a", "b"))
     assert repositories(lake) == ["a", "b"]
-    assert lake.read("pulls").schema == pl.Schema(lakes.PULLS)
+    assert lake.read("pulls").schema == pl.Schema(tables.PULLS)
 
 
 def test_rows_without_a_partition_are_read(tmp_path: Path) -> None:
     """A null has a folder of its own, whose name is no date."""
     lake = Lake.open(tmp_path)
-    lake.append("pulls", rows("a").with_columns(timestamp=pl.lit(None, lakes.TIME)))
+    lake.append("pulls", rows("a").with_columns(timestamp=pl.lit(None, tables.TIME)))
     assert lake.read("pulls", columns=["timestamp", "date", "repository"]).rows() == [(None, None, "a")]
 
 
@@ -131,7 +131,7 @@ def test_a_table_with_all_rows_removed_is_empty_and_typed(tmp_path: Path) -> Non
     handle = lake.snapshot("plans").handle
     assert handle is not None
     handle.delete()
-    assert lake.read("plans").schema == pl.Schema(lakes.PLANS)
+    assert lake.read("plans").schema == pl.Schema(tables.PLANS)
     assert lake.read("plans").is_empty()
 
 
@@ -140,7 +140,7 @@ def test_columns_that_older_files_lack_are_null(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path)
     write_deltalake(str(tmp_path / "plans"), pl.DataFrame({"id": ["old"]}))
     assert lake.read("plans").select("id", "document").rows() == [("old", None)]
-    assert lake.read("plans").schema == pl.Schema(lakes.PLANS)
+    assert lake.read("plans").schema == pl.Schema(tables.PLANS)
 
 
 def test_reading_needs_no_pyarrow(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from prewarm.insight.causes import identify
-from prewarm.lake import PULLS
+from prewarm.tables import PULLS
 
 MONDAY = datetime(2026, 11, 2, tzinfo=UTC)
 COLD, WARM = 10e6, 100e6  # bytes a second

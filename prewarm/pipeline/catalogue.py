@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from prewarm.lake import IMAGES, Change
+from prewarm.lake import Change
+from prewarm.tables import IMAGES
 from prewarm.warming.images import Image
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from prewarm.lake import OUTCOMES, WARMED
 from prewarm.pipeline.trail import left_behind
+from prewarm.tables import OUTCOMES, WARMED
 from prewarm.warming.executor import Event, Outcome
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ import polars as pl
 
 from prewarm.demand.selection import image_column, last_uses
 from prewarm.errors import CacheError, NotEnoughHistory, NotFound, PrewarmError
-from prewarm.lake import OUTCOMES
 from prewarm.pipeline.caches import CacheSpec, opened, state_folder
 from prewarm.pipeline.forecast import rank
 from prewarm.pipeline.histories import COLUMNS, DEMAND, extents
 from prewarm.pipeline.plan import Demand, keep_plan
 from prewarm.pipeline.run import Conduct, RunResult, run, stamp
 from prewarm.references import Reference
+from prewarm.tables import OUTCOMES
 from prewarm.warming import planning
 from prewarm.warming.caches import Cache, Evicting, Eviction, Watching
 from prewarm.warming.executor import lock

@@ -13,9 +13,10 @@ import pytest
 
 from prewarm.demand.calendars import Site
 from prewarm.errors import NotEnoughHistory, SettingsError, UnknownName
-from prewarm.lake import TABLES, Lake
+from prewarm.lake import Lake
 from prewarm.pipeline.forecast import RankResult, explain, forecast, rank, rank_day
 from prewarm.pipeline.histories import Counting, prior
+from prewarm.tables import TABLES
 from tests.demand.samples import after, pull, table
 
 SITES = {"default": Site()}
