@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prewarm.settings import Settings
 
 COLUMNS = (
-    *("policy", "hits", "gain", "bytes", "p50 s", "p95 s", "p99 s", "wait s/day"),
+    *("policy", "hits", "gain", "wait s/day", "p50 s", "p95 s"),
     *("warmed", "used", "upstream", "pulls"),
 )
 
@@ -156,18 +156,18 @@ def _day(moment: datetime) -> str:
 
 
 def _row(name: str, told: dict[str, Any]) -> tuple[object, ...]:
-    seconds = (output.shown(told[f"p{percent}"]) for percent in (50, 95, 99))
+    refused = f" (-{told['over_quota']:,})" if told["over_quota"] else ""
     return (
         name,
         f"{told['hit_ratio']:.1%}",
         f"{100 * told['gain']:+.1f}",
-        _share(told["byte_hit_ratio"]),
-        *seconds,
         f"{told['waiting']:,.1f}",
+        output.shown(told["p50"]),
+        output.shown(told["p95"]),
         output.size(told["warmed_bytes"]),
         _share(told["precision"]),
         output.size(told["upstream_bytes"]),
-        f"{told['upstream_pulls']:,}" + (f" ({told['over_quota']} over quota)" if told["over_quota"] else ""),
+        f"{told['upstream_pulls']:,}{refused}",
     )
 
 

@@ -315,13 +315,10 @@ class _Stage:
         }
         lists.pop(ours)
         fixes = {WORDS[name]: results[name] for name in CHEAP if name in results}
+        # A list may beat foresight: what it fetched for nobody can postpone an expiry into a quiet hour.
+        ceiling = min((results[ORACLE], results[ours], *lists.values()), key=lambda result: result.seconds)
         return verdict(
-            results[NONE],
-            results[ours],
-            results[ORACLE],
-            lists=lists,
-            fixes=fixes,
-            windows=len(self.windows()),
+            results[NONE], results[ours], ceiling, lists=lists, fixes=fixes, windows=len(self.windows())
         )
 
     def _warm_runs(self, name: str, lists: Mapping[str, policies.Lists], budget: int | None) -> list[WarmRun]:

@@ -85,6 +85,9 @@ def test_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
     assert set(document["policies"]) == set(POLICIES) - {"replicate-on-push"}
     assert all(wanted <= set(told) for told in document["policies"].values())
     assert "webhooks" in document["skipped"]["replicate-on-push"]
+    waiting = {name: told["waiting"] for name, told in document["policies"].items()}
+    possible = document["verdicts"]["default"]["possible"]
+    assert possible >= max(waiting["none"] - waiting[name] for name in ("fixed", "weekly", "auto")) - 0.01
     assert {point["policy"] for point in document["pareto"]} == {
         *("none", "fixed", "weekly", "last-7d", "auto", "oracle")
     }
