@@ -33,6 +33,7 @@ PLAIN = (timedelta(days=3), 0.5)  # a TTL shorter than this is the problem alrea
 REFUSED = 0.01  # of all pulls, beyond which a spent quota comes first
 TOPS = (5, 10, 20, 50, 100, 200)
 ENOUGH = 0.9  # of what the longest list saves makes a shorter one enough
+FEW = 50  # pulls, below which no verdict is sure
 MEMORY = 7  # days that the list looks back
 CLIENTS = 2  # of an image in a log of one day, for it to be one that is asked for again
 
@@ -62,11 +63,15 @@ class Assessment:
     few: Report
     zone: str = "UTC"
     notes: tuple[str, ...] = ()
+    short: bool = False  # less than two days
     lists: Sequence[Mapping[str, Any]] = field(default_factory=tuple)  # what lists of N would have saved
 
     @property
     def sure(self) -> str | None:
-        return self.misses.sure
+        """How sure hits and misses are; of a log of few pulls or of one day the verdict is less so."""
+        if self.hits.summary["pulls"] < FEW:
+            return "low"
+        return "medium" if self.short and self.misses.sure == "high" else self.misses.sure
 
     @property
     def cannot_say(self) -> tuple[str, ...]:
@@ -118,6 +123,7 @@ def assess(
         few,
         zone,
         _notes(short, numbers, judged),
+        short,
         lists,
     )
 

@@ -122,7 +122,7 @@ def test_one_cold_morning_pays_where_hits_are_logged(tmp_path: Path, logged: dic
     """A day is too short for habits; what several clients asked for is taken to come back."""
     found = _assessed(tmp_path, lines(through(mornings(1, images=20, people=8)), **logged))
 
-    assert found.verdict == PAYS
+    assert (found.verdict, found.sure) == (PAYS, "medium")
     assert any(word.startswith("habits") for word in found.cannot_say)
 
 
@@ -194,3 +194,23 @@ def test_a_log_without_pulls_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(NotEnoughHistory, match="hold no pull: 20 lines"):
         _assessed(tmp_path, 20 * text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "k8s-events-corev1.ndjson",
+        "docker-events-20.10.ndjson",
+        "dockerhub-usage-report.csv",
+        "distribution-webhook-v2-distribution-3.1.ndjson",
+        "cloudfront-w3c.tsv",
+        "varnishncsa.log",
+        "spegel-0.7-debug.log",
+        "client-sequence-podman-skopeo-buildah.log",
+    ],
+)
+def test_a_few_lines_of_any_source_are_assessed_without_claims(name: str) -> None:
+    """Nodes, webhooks, hourly counts, proxies: a page, whose verdict is not sure."""
+    log = Path(__file__).parents[1] / "goldens" / name
+
+    assert assess([Source("log", (str(log),))]).document()["sure"] == "low"
