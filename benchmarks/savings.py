@@ -18,11 +18,12 @@ from prewarm.demand.calendars import Site
 from prewarm.demo import samples, workload
 from prewarm.demo.contents import every
 from prewarm.demo.workload import Workload
-from prewarm.lake import IMAGES, PUSHES, Lake
+from prewarm.lake import Lake
 from prewarm.logs.files import Source
 from prewarm.pipeline.ingest import ingest
 from prewarm.pipeline.replay import replay
 from prewarm.pipeline.whatif import POLICIES, ReplayResult, WhatIf
+from prewarm.tables import IMAGES, PUSHES
 
 COLUMNS = ("hits", "wait s/day", "GB warmed", "used", "GB upstream")
 

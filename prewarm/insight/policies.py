@@ -60,8 +60,8 @@ def oracle(trace: Trace, times: Iterable[datetime], ahead: timedelta) -> Lists:
 def foresight(trace: Trace, windows: Iterable[Window], max_bytes: int | None) -> list[WarmRun]:
     """Perfect foresight: at the start of each window all that will be pulled within it, most pulled first.
 
-    It knows what tags will stand for, unless that was pushed only later: the ceiling of what runs at these
-    times and with this budget can do.
+    It knows what tags will stand for, unless that was pushed only later. A list beats it only by
+    what it fetches for nobody, when that postpones an expiry.
     """
     runs = []
     for start, end in windows:

@@ -9,7 +9,7 @@ import polars as pl
 
 from prewarm.demand.selection import image_column
 from prewarm.insight.recollections import Known, Recollection, recollect
-from prewarm.lake import IMAGES, PUSHES
+from prewarm.tables import IMAGES, PUSHES
 from tests.demand.samples import after, pull, table
 
 NAME = "docker.io/library/app:1"

@@ -13,11 +13,12 @@ import pytest
 from prewarm.demand.calendars import Site
 from prewarm.errors import NotEnoughHistory, SettingsError, UnknownName
 from prewarm.insight.verdict import Answer
-from prewarm.lake import PUSHES, Lake
+from prewarm.lake import Lake
 from prewarm.pipeline.hindsight import Hindsight, moments
 from prewarm.pipeline.histories import DEMAND, read_outcomes, read_pulls
 from prewarm.pipeline.replay import replay
 from prewarm.pipeline.whatif import POLICIES, WhatIf
+from prewarm.tables import PUSHES
 from tests.demand.samples import after, pull, table
 
 SITES = {"default": Site("default")}
@@ -256,3 +257,9 @@ def test_equal_budgets_bind_every_policy(tmp_path: Path) -> None:
     for name in ("fixed", "auto", "oracle"):
         assert told[name]["warmed_bytes"] <= 7 * 150
         assert told[name]["misses"]["TTL lapsed"] == 7
+
+
+def test_a_log_of_checks_alone_has_nothing_to_replay(tmp_path: Path) -> None:
+    """Pollers fetch nothing; the error says how few pulls are demand."""
+    with pytest.raises(NotEnoughHistory, match="has 0 pulls that are demand"):
+        replay(lake(tmp_path, *daily(kind="check")), SITES, WhatIf(policies=["fixed", "auto"]))
