@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FLOOR = 0.01  # a mean below it is as rare as we care to tell
 ALPHA_RANGE = (0.02, 5.0)
+ODDS_RANGE = (0.1, 20.0)
 FEW_CELLS = 200  # a bucket with no more of them keeps the alpha it had
 _TABLE = 4096  # quantiles up to here are exact, above they are the gamma limit
 
@@ -29,16 +30,23 @@ Means = Callable[[Grid, range], "NDArray[np.float32]"]
 
 @dataclass(frozen=True, slots=True)
 class Dispersion:
-    """alpha per bucket of the mean; bucket b holds `edges[b - 1] <= mu < edges[b]`."""
+    """alpha per bucket of the mean; bucket b holds `edges[b - 1] <= mu < edges[b]`.
+
+    Jobs keep their hour more surely than any such distribution says, and nodes come less so: `odds` multiply
+    the odds of at least one pull, by bucket, such that as many came as were said.
+    """
 
     edges: tuple[float, ...] = EDGES
     alpha: tuple[float, ...] = (0.3,) * (len(EDGES) + 1)
+    odds: tuple[float, ...] = (1.0,) * (len(EDGES) + 1)
 
     def probability(self, mean: NDArray[np.float32]) -> NDArray[np.float32]:
-        """P(at least one pull): 1 - (1 + alpha mu) ** (-1 / alpha); a mean of 0 gives 0."""
+        """P(at least one pull): 1 - (1 + alpha mu) ** (-1 / alpha), times the odds; a mean of 0 gives 0."""
         mu = np.asarray(mean, dtype=np.float64)
-        alpha = self._alpha(mu)
-        return -np.expm1(-np.log1p(alpha * mu) / alpha).astype(np.float32)
+        alpha, odds = self._alpha(mu), np.asarray(self.odds)[np.digitize(mu, self.edges)]
+        none = np.exp(-np.log1p(alpha * mu) / alpha)
+        some = odds * -np.expm1(-np.log1p(alpha * mu) / alpha)
+        return np.asarray(some / (some + none), dtype=np.float32)
 
     def quantile(self, mean: NDArray[np.float32], level: float) -> NDArray[np.float32]:
         """The smallest whole number of pulls y with P(Y <= y) >= `level` (0 < level < 1).
@@ -88,7 +96,8 @@ def learnt(
     """
     moments = np.zeros((2, len(before.alpha)))
     cells = np.zeros(len(before.alpha), dtype=np.int64)
-    for mu, y in errors:
+    kept = list(errors)
+    for mu, y in kept:
         buckets = np.digitize(mu, before.edges)
         excess = (y - mu) ** 2 - mu
         excess = np.minimum(excess, np.quantile(excess, 0.999)) if excess.size else excess
@@ -96,7 +105,31 @@ def learnt(
         moments[0] += np.bincount(buckets, excess, len(cells))
         moments[1] += np.bincount(buckets, mu**2, len(cells))
     alpha = np.clip(moments[0] / np.maximum(moments[1], FLOOR**2), *ALPHA_RANGE)
-    return replace(before, alpha=tuple(np.where(cells > FEW_CELLS, alpha, before.alpha).tolist()))
+    spread = replace(before, alpha=tuple(np.where(cells > FEW_CELLS, alpha, before.alpha).tolist()))
+    return _recalibrated(spread, kept)
+
+
+def _recalibrated(
+    spread: Dispersion, errors: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]
+) -> Dispersion:
+    """`spread` with odds such that, by bucket, as many cells had a pull as it says.
+
+    A bucket's odds come from the mean chance that is said and the share that came, each with FEW_CELLS cells
+    of what was said before; so a bucket of few cells hardly moves.
+    """
+    said, came, cells = (np.full(len(spread.alpha), 0.0) for _ in range(3))
+    plain = replace(spread, odds=(1.0,) * len(spread.alpha))
+    for means, pulls in errors:
+        told = means > FLOOR  # the others may have been anything below
+        mu, y = means[told], pulls[told]
+        buckets = np.digitize(mu, spread.edges)
+        said += np.bincount(buckets, plain.probability(mu.astype(np.float32)), len(said))
+        came += np.bincount(buckets, y > 0, len(said))
+        cells += np.bincount(buckets, minlength=len(said))
+    level = np.clip(said / np.maximum(cells, 1), 1e-4, 1 - 1e-4)
+    share = np.clip((came + FEW_CELLS * level) / (cells + FEW_CELLS), 1e-4, 1 - 1e-4)
+    odds = np.where(cells > 0, share / (1 - share) * (1 - level) / level, spread.odds)
+    return replace(spread, odds=tuple(np.clip(odds, *ODDS_RANGE).tolist()))
 
 
 def _recent_errors(

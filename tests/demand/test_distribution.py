@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import nbinom
 
-from prewarm.demand.distribution import EDGES, Dispersion, calibrate
+from prewarm.demand.distribution import EDGES, Dispersion, calibrate, learnt
 from prewarm.demand.forecasters.profile import Profile
 from tests.contracts import history
 
@@ -87,3 +87,20 @@ def test_intervals_cover_what_they_promise() -> None:
     y = rng.poisson(mean * rng.gamma(1 / 0.3, 0.3, mean.shape))
     lo, hi = dispersion.interval(mean, 90)
     assert 0.89 < ((lo <= y) & (y <= hi)).mean() < 0.95
+
+
+def test_chances_are_recalibrated_by_what_came() -> None:
+    """Jobs that keep their hour come more surely than a distribution of their mean says, and it is learnt."""
+    rng = np.random.default_rng(4)
+    mean = np.full(4000, 1.5)
+    jobs = learnt(Dispersion(), [(mean, (rng.random(4000) < 0.95) * 1.6)])
+    assert jobs.probability(mean[:1].astype(np.float32)) == pytest.approx(0.95, abs=0.02)
+    nodes = learnt(Dispersion(), [(mean, (rng.random(4000) < 0.1) * 15.0)])
+    assert nodes.probability(mean[:1].astype(np.float32)) == pytest.approx(0.1, abs=0.03)
+    assert nodes.probability(np.zeros(1, np.float32)) == 0
+
+
+def test_cells_below_the_floor_say_nothing_of_the_chances_above_it() -> None:
+    """Thousands of images that are as good as dead do not make the rare ones rarer."""
+    dead = learnt(Dispersion(), [(np.full(5000, 0.01), np.zeros(5000))])
+    assert dead.odds == Dispersion().odds
