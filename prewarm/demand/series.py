@@ -140,16 +140,19 @@ def count(
     hours = -((start - end) // HOUR)  # whole hours back from the end: a zone may have moved by half an hour
     start = end - hours * HOUR
     images, counts = sparse(_cells(demand, start, hours), hours)
-    heard = demand if logged is None else logged
+    heard = (demand if logged is None else logged).select("timestamp")
     activity = np.bincount(hour_numbers(heard, start, hours, "timestamp")["hour"].to_numpy(), minlength=hours)
     observed = observed_hours(activity, clock(site, start, hours))
     return Grid(site, tuple(images), repositories(images), start, counts, observed)
 
 
 def sparse(cells: pl.DataFrame, hours: int) -> tuple[pl.Series, Counts]:
-    """Rows `image, hour, y` as the sorted names of the images and their counts, images x hours."""
+    """Rows `image, hour, y` as the sorted names of the images and their counts, images x hours.
+
+    Rows come in any order; those of one image and hour are added up.
+    """
     images = cells["image"].unique().sort()
-    rows = images.search_sorted(cells["image"]).to_numpy()
+    rows = cells["image"].cast(pl.Enum(images)).to_physical().to_numpy()
     return images, Counts.at(rows, cells["hour"].to_numpy(), cells["y"].to_numpy(), (len(images), hours))
 
 
@@ -204,15 +207,10 @@ def moment(value: object) -> datetime:
 
 
 def _cells(pulls: pl.DataFrame, start: datetime, hours: int) -> pl.DataFrame:
-    """Pulls counted: `image, hour, y` for the hours 0 … `hours` - 1 after `start`."""
+    """Pulls as `image, hour, y` for the hours 0 … `hours` - 1 after `start`, each by itself."""
     image = pl.col("image") if "image" in pulls.columns else image_column()
-    return (
-        hour_numbers(pulls.select("timestamp", image), start, hours, "timestamp")
-        .drop_nulls("image")
-        .group_by("image", "hour")
-        .agg(pl.len().alias("y"))
-        .sort("image", "hour")
-    )
+    cells = hour_numbers(pulls.select("timestamp", image), start, hours, "timestamp").drop_nulls("image")
+    return cells.select("image", "hour", y=pl.lit(1, pl.UInt32))
 
 
 def _silences(activity: NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -97,8 +97,9 @@ class Auto:
         tests = list(_tests(self.prior, busy, activity))
         young = np.digitize(busy.hours - busy.counts.first(), AGES)
         weights = np.stack([_weights(tests, young, *span) for span in LEADS])
-        factors = np.stack([_factors(tests, weights, *span) for span in SPANS])
-        said = [test.expected(weights, factors) for test in tests]
+        averages = [test.average(weights) for test in tests]
+        factors = np.stack([_factors(tests, averages, *span) for span in SPANS])
+        said = [test.expected(average, factors) for test, average in zip(tests, averages, strict=True)]
         shares = _shares(tests, said)
         dispersion = learnt(before or self.prior.dispersion, _errors(tests, said, shares))
         return Averaged(
@@ -191,21 +192,17 @@ class _Test:
     day: int  # before the cutoff, that the test lies in
     rivals: dict[str, NDArray[np.float64]]  # how well each baseline ranked, by hour
 
-    def average(self, weights: NDArray[np.float64], leads: range) -> NDArray[np.float64]:
-        """The average of the views over `leads`, image x hour."""
-        hours = slice(leads.start, leads.stop)
-        mean = np.einsum("vi,vih->ih", weights, self.views[:, :, hours])
-        return np.asarray(np.maximum(mean, 1e-4), dtype=np.float64)
+    def average(self, weights: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The average of the views by the weights of each stretch of leads, image x hour."""
+        mean = np.empty(self.pulls.shape, dtype=np.float32)
+        for weight, (begin, end) in zip(weights.astype(np.float32), LEADS, strict=True):
+            np.einsum("vi,vih->ih", weight, self.views[:, :, begin:end], out=mean[:, begin:end])
+        return np.maximum(mean, np.float32(1e-4))
 
-    def expected(self, weights: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def expected(self, average: NDArray[np.float32], factors: NDArray[np.float64]) -> NDArray[np.float32]:
         """What the average would have said with what became of such images, image x hour."""
-        result = np.zeros(self.pulls.shape)
-        for span, (begin, end) in enumerate(SPANS):
-            leads = range(begin, min(end, self.pulls.shape[1]))
-            if leads:
-                mean = self.average(weights[_stretch(LEADS, begin)], leads)
-                result[:, begin : leads.stop] = mean * factors[span, self.state][:, None]
-        return result
+        spans = [_stretch(SPANS, hour) for hour in range(average.shape[1])]
+        return average * factors.astype(np.float32)[:, self.state][spans].T
 
 
 def _tests(prior: Prior, busy: Grid, activity: NDArray[np.float64]) -> Iterator[_Test]:
@@ -284,22 +281,20 @@ def _deviance(pulls: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray
     return np.asarray(2 * (pulls * np.log(logs) * (pulls > 0) - (pulls - means)), dtype=np.float32)
 
 
-def _factors(tests: list[_Test], weights: NDArray[np.float64], begin: int, end: int) -> NDArray[np.float64]:
+def _factors(
+    tests: list[_Test], averages: list[NDArray[np.float32]], begin: int, end: int
+) -> NDArray[np.float64]:
     """Pulls that came of what the average expected, by state; busy cells weigh less, being bursty."""
     came, expected = np.zeros(STATES), np.zeros(STATES)
-    for test in tests:
-        leads = range(begin, min(end, test.pulls.shape[1]))
-        if not leads:
-            continue
-        mean = test.average(weights[_stretch(LEADS, begin)], leads)
-        trust = test.known[begin : leads.stop] * test.discount / (1 + 0.5 * mean) * test.there[:, None]
-        pulls = test.pulls[:, begin : leads.stop]
+    for test, average in zip(tests, averages, strict=True):
+        mean, pulls = average[:, begin:end], test.pulls[:, begin:end]
+        trust = test.known[begin:end] * test.discount / (1 + 0.5 * mean) * test.there[:, None]
         came += np.bincount(test.state, (trust * pulls).sum(axis=1), STATES)
         expected += np.bincount(test.state, (trust * mean).sum(axis=1), STATES)
     return np.clip((came + DOUBT) / (expected + DOUBT), *FACTORS)
 
 
-def _shares(tests: list[_Test], said: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _shares(tests: list[_Test], said: list[NDArray[np.float32]]) -> NDArray[np.float64]:
     """The share of the pulls that the plain mean may divide, by stretch of leads; an eighth untested.
 
     The average has chosen its weights on these very tests, so a tie goes to it.
@@ -313,7 +308,7 @@ def _shares(tests: list[_Test], said: list[NDArray[np.float64]]) -> NDArray[np.f
 
 
 def _fallbacks(
-    tests: list[_Test], said: list[NDArray[np.float64]], shares: NDArray[np.float64]
+    tests: list[_Test], said: list[NDArray[np.float32]], shares: NDArray[np.float64]
 ) -> tuple[rivals.Fallback | None, ...]:
     """The baseline that answers instead of the average, by stretch of leads."""
     ours = [
@@ -337,7 +332,7 @@ def _fallbacks(
 
 
 def _blended(
-    tests: list[_Test], said: list[NDArray[np.float64]], shares: NDArray[np.float64]
+    tests: list[_Test], said: list[NDArray[np.float32]], shares: NDArray[np.float64]
 ) -> Iterator[NDArray[np.float32]]:
     """What the hedged average would have said at each test, image x hour; 0 for images not there."""
     for test, average in zip(tests, said, strict=True):
@@ -357,7 +352,7 @@ def _hedged(
 
 
 def _errors(
-    tests: list[_Test], said: list[NDArray[np.float64]], shares: NDArray[np.float64]
+    tests: list[_Test], said: list[NDArray[np.float32]], shares: NDArray[np.float64]
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """(mean, pulls) of the known cells of each test, for the dispersion."""
     for test, blended in zip(tests, _blended(tests, said, shares), strict=True):

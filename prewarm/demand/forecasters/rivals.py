@@ -71,12 +71,25 @@ def gained(pulls: NDArray[np.floating], mean: NDArray[np.floating]) -> NDArray[n
 
     Means of one column are those of every hour. The gain is log2(1 + pulls), down to the last image.
     """
-    gain, place = np.log2(1 + pulls), 1 / np.log2(np.arange(2, len(pulls) + 2))
-    order = np.argsort(-mean, axis=0, kind="stable")
-    ranked = gain[order[:, 0]] if order.shape[1] == 1 else np.take_along_axis(gain, order, axis=0)
-    best = place @ np.sort(gain, axis=0)[::-1]
+    gain = np.log2(1 + np.ascontiguousarray(pulls.T, dtype=np.float32))  # hour x image: sorted as it lies
+    place = (1 / np.log2(np.arange(2, len(pulls) + 2))).astype(np.float32)
+    order = np.broadcast_to(_best_first(mean), gain.shape)
+    found = np.take_along_axis(gain, order, axis=1) @ place
+    best = np.sort(gain, axis=1)[:, ::-1] @ place
     shares = np.full(len(best), np.nan)
-    return np.asarray(np.divide(place @ ranked, best, out=shares, where=best > 0), dtype=np.float64)
+    return np.asarray(np.divide(found, best, out=shares, where=best > 0), dtype=np.float64)
+
+
+def _best_first(mean: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The images of each hour by their means, the first of equals first, hour x image; no mean is below 0.
+
+    Of such floats the bits ascend as they do: with the row behind them, whole numbers are sorted, which is
+    several times as fast as to sort rows by floats.
+    """
+    falling = ~np.ascontiguousarray(mean.T, dtype=np.float32).view(np.int32)
+    keys = (falling.astype(np.int64) << 32) | np.arange(len(mean))
+    keys.sort(axis=1)
+    return np.asarray(keys & 0xFFFFFFFF, dtype=np.int64)
 
 
 def sampled(pulls: NDArray[np.floating], mean: NDArray[np.floating]) -> NDArray[np.float64]:

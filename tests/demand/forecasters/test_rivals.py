@@ -63,3 +63,9 @@ def test_an_average_that_fell_back_says_what_the_baseline_says() -> None:
     assert means[:, :3] == pytest.approx(ewma[:, :3], rel=0.05, abs=0.1)
     assert (means[:, 3:] == usual.means(DAY)[:, 3:]).all()
     assert "ewma answers" in fallen.notes[0]
+
+
+def test_gain_takes_equal_means_in_the_order_of_the_images() -> None:
+    pulls = np.array([[0.0, 3.0], [1.0, 0.0], [0.0, 0.0]])
+    told = gained(pulls, np.array([[0.5, 0.0], [0.5, 0.0], [0.1, 0.0]]))
+    assert told.tolist() == pytest.approx([1 / np.log2(3), 1.0])
