@@ -26,16 +26,16 @@ import aiohttp
 from prewarm.lake import Lake
 
 
-def body(numbers: list[int]) -> bytes:
+def body(numbers: list[int], name: str = "e") -> bytes:
     """One envelope, as a registry sends it."""
-    return json.dumps({"events": [event(number) for number in numbers]}).encode()
+    return json.dumps({"events": [event(number, name) for number in numbers]}).encode()
 
 
-def event(number: int) -> dict[str, object]:
+def event(number: int, name: str) -> dict[str, object]:
     """A client of its own fetches a manifest."""
     repository = f"acme/app{number % 50}"
     return {
-        "id": f"e{number}",
+        "id": f"{name}{number}",
         "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "action": "pull",
         "target": {
@@ -45,7 +45,7 @@ def event(number: int) -> dict[str, object]:
             "tag": "1.0",
         },
         "request": {
-            "id": f"q{number}",
+            "id": f"{name}-q{number}",
             "addr": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}:1",
             "host": "mirror:5000",
             "method": "GET",
@@ -54,7 +54,9 @@ def event(number: int) -> dict[str, object]:
     }
 
 
-async def send(url: str, seconds: float, connections: int, events: int) -> tuple[int, list[float]]:
+async def send(
+    url: str, seconds: float, connections: int, events: int, name: str = "e"
+) -> tuple[int, list[float]]:
     """Events acknowledged, and the seconds of each request."""
     counter, took = itertools.count(), []
     end = time.monotonic() + seconds
@@ -63,7 +65,7 @@ async def send(url: str, seconds: float, connections: int, events: int) -> tuple
         async def one() -> int:
             done = 0
             while time.monotonic() < end:
-                data = body([next(counter) for _ in range(events)])
+                data = body([next(counter) for _ in range(events)], name)
                 began = time.monotonic()
                 async with session.post(
                     url, data=data, headers={"Content-Type": "application/json"}
@@ -105,6 +107,7 @@ def main() -> None:
             assert service.stdout is not None
             service.stdout.readline()
             url = f"http://127.0.0.1:{port}/v1/ingest/mirror"
+            asyncio.run(send(url, 1, 1, 1, "warm-up"))
             count, took = asyncio.run(send(url, asked.seconds, asked.connections, asked.events))
             while Lake.open(folder / "lake").read("pulls").height < count:
                 time.sleep(0.5)

@@ -95,6 +95,11 @@ def _sources(
     if registry is not None:
         registry = options.registry(registry)
     found = [settings.source(each, paths) for each in names]
+    if not found[0].paths:
+        raise click.UsageError(
+            f"nothing to read: source {found[0].name!r} has no path, so it is what `prewarm serve` is sent; "
+            "give a PATH to read a file into it"
+        )
     return [
         replace(
             source,

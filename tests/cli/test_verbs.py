@@ -190,6 +190,12 @@ def test_forecast_has_intervals(prewarm: Prewarm, log: Path) -> None:
     [
         pytest.param(["ingest", "missing.log"], 1, "missing.log does not exist", id="no such log"),
         pytest.param(["ingest"], 2, "give a PATH", id="nothing to read"),
+        pytest.param(
+            ["ingest", "--source", "hooks", "--set", "sources.hooks.site='boise'"],
+            2,
+            "has no path",
+            id="no path",
+        ),
         pytest.param(["rank"], 1, "prewarm ingest", id="empty lake"),
         pytest.param(["rank", "--at", "tomorrow"], 2, "2026-11-30T08:00Z", id="no time"),
         pytest.param(["rank", "--at", "9999-12-31T23:59-05:00"], 2, "end of time", id="last moment"),
