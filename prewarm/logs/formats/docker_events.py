@@ -23,7 +23,7 @@ _PATHS = {
 _TEXT = (
     r"^(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) "
     r"(?P<type>builder|config|container|daemon|image|network|node|plugin|secret|service|volume) "
-    r"(?P<action>\S+) (?P<actor>\S.*?)(?: \([^()]*\))?$"
+    r"(?P<action>\S+) (?P<actor>\S.*?)(?: \(.*\))?$"
 )
 
 

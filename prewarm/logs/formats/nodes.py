@@ -21,7 +21,10 @@ import polars as pl
 from prewarm.logs.formats import Hints, Parsed, clean, fields, images, ndjson, records, share, stamps
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_LOGRUS = r'^time="?[0-9T:.Z+ -]+"? level=[a-z]+ msg=|^\{.*"level":"[a-z]+",.*"msg":"'
+_LOGRUS = (
+    r'^time="?[0-9T:.Z+ -]+"? level=[a-z]+ msg=|'
+    r'^\{(?:.*"level": ?"[a-z]+".*"msg": ?"|.*"msg": ?".*"level": ?"[a-z]+")'
+)
 _TALKATIVE = 10  # one line of so many, at least, holds a word of its program
 _CONTAINERD = (
     r'^Pulled image "(?P<pulled>[^"]+)" with image id "[^"]*", repo tag "[^"]*", '

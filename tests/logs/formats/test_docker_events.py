@@ -68,6 +68,13 @@ def test_other_events_are_ignored(line: str) -> None:
     assert (rows(parsed), sum(parsed.ignored.values())) == ([], 1)
 
 
+def test_labels_of_an_image_may_hold_anything() -> None:
+    """Brackets, for example, and what looks like the end of the attributes."""
+    labels = "(name=nginx, org.opencontainers.image.description=A (small) server, x=(y))"
+    (pull,) = rows(parse(f"2026-11-24T01:58:43.094329905Z image pull nginx:1.25 {labels}"))
+    assert (pull["repository"], pull["tag"]) == ("library/nginx", "1.25")
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -34,6 +34,15 @@ def rows(parsed: Parsed) -> list[dict[str, Any]]:
     return list(pulls.conform(parsed.pulls).iter_rows(named=True))
 
 
+@pytest.mark.parametrize("names", [("level", "msg", "time"), ("time", "msg", "level")])
+def test_objects_are_told_in_any_order_and_spacing(names: tuple[str, ...]) -> None:
+    """As shippers write them again."""
+    values = {"level": "info", "msg": OLD, "time": "2026-11-24T02:02:00Z"}
+    text = json.dumps({name: values[name] for name in names})
+    assert nodes.CONTAINERD.sniff(pl.Series([text])) == 1
+    assert [pull["tag"] for pull in rows(parse(nodes.CONTAINERD, text))] == ["1.25"]
+
+
 def test_containerd_tells_digest_size_and_duration() -> None:
     """As its line says from 1.7 on; the line after it is the same pull."""
     (pull,) = rows(parse(nodes.CONTAINERD, line(NEW), line(OLD)))
