@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from prewarm.demand.selection import demand_pulls
-from prewarm.lake import OUTCOMES
+from prewarm.tables import OUTCOMES
 from tests.demand.samples import after, pull, table
 
 

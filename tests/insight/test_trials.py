@@ -15,7 +15,7 @@ from prewarm.insight.reports.holdout import holdout
 from prewarm.insight.reports.savings import savings
 from prewarm.insight.reports.trials import followed, trials
 from prewarm.insight.reports.warmed import warmed
-from prewarm.lake import OUTCOMES, TIME
+from prewarm.tables import OUTCOMES, TIME
 from tests.traffic import MONDAY, Ask, frame, identified, mornings, through
 
 HOUR = timedelta(hours=1)

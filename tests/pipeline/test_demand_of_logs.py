@@ -11,10 +11,11 @@ import polars as pl
 
 from prewarm.demand.calendars import Site
 from prewarm.demand.selection import demand_pulls
-from prewarm.lake import OUTCOMES, Lake
+from prewarm.lake import Lake
 from prewarm.logs.files import Source
 from prewarm.pipeline.forecast import RankResult, rank
 from prewarm.pipeline.ingest import ingest
+from prewarm.tables import OUTCOMES
 
 MONDAY = datetime(2026, 2, 2, tzinfo=UTC)
 SITES = {"default": Site()}
