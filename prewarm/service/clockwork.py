@@ -44,6 +44,7 @@ class Clockwork:
         self.agenda = Agenda(self._lake)
         self._busy: set[str] = set()  # caches that maintenance is at work on
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told: dict[str, str] = {}  # by schedule, the last refusal
 
     def rows(self, now: datetime) -> list[dict[str, Any]]:
         """Every schedule: what it does, when it is due next, what it did last."""
@@ -100,8 +101,11 @@ class Clockwork:
             try:
                 await self._look(name, entries.get(name, Entry()), now)
             except PrewarmError as refused:
-                if entries.get(name, Entry()).what != str(refused):
-                    await self._note(name, now, str(refused))
+                if self._told.get(name) != str(refused):
+                    self._told[name] = str(refused)
+                    log.warning("%s", refused, extra={"schedule": name})
+                    with suppress(PrewarmError):  # a folder that cannot be written is what is told
+                        await self._note(name, now, str(refused))
 
     async def _look(self, name: str, entry: Entry, now: datetime) -> None:
         timetable = self._settings.timetable(name)

@@ -205,3 +205,18 @@ def test_a_schedule_that_cannot_be_read_is_told_and_stops_no_other(tmp_path: Pat
 
     assert "cannot be read" in row["problem"]
     assert row["next"] is None
+
+
+def test_a_folder_that_cannot_be_written_is_told_once(
+    tmp_path: Path, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is begun that could be begun twice; the service goes on."""
+    with service_over(tmp_path, hub, [DAWN], **WARMING) as service:
+        (state_folder(service.lake) / "schedules.lock").mkdir()
+        service.at(DAWN)
+        service.at(LATE)
+
+        assert service.runs() == []
+    assert [record.message for record in caplog.records].count(
+        f"{state_folder(service.lake) / 'schedules.json'} cannot be written: Is a directory"
+    ) == 1
