@@ -7,6 +7,7 @@ In a notebook:
     lake = prewarm.open("./lake", timezone="America/Boise")
     demand = lake.demand()                              # unique_id, ds, y
     tomorrow = prewarm.forecast(demand, h=24, level=[90])
+    prewarm.evaluate(demand, models=["auto", "profile"])
     prewarm.plots.rhythm(demand, lake.site())
 
 Names are loaded when they are first used (PEP 562), so that `import prewarm` costs nothing.
@@ -21,15 +22,30 @@ if TYPE_CHECKING:
     from prewarm import plots
     from prewarm.demand.calendars import Site
     from prewarm.pipeline.analysis import Study, assess, forecast, open, rank, replay
+    from prewarm.pipeline.validation import cross_validation, evaluate
 
     __version__: str
 
-__all__ = ["Site", "Study", "__version__", "assess", "forecast", "open", "plots", "rank", "replay"]
+__all__ = [
+    "Site",
+    "Study",
+    "__version__",
+    "assess",
+    "cross_validation",
+    "evaluate",
+    "forecast",
+    "open",
+    "plots",
+    "rank",
+    "replay",
+]
 
 _HOMES = {
     "Site": "prewarm.demand.calendars",
     "Study": "prewarm.pipeline.analysis",
     "assess": "prewarm.pipeline.analysis",
+    "cross_validation": "prewarm.pipeline.validation",
+    "evaluate": "prewarm.pipeline.validation",
     "forecast": "prewarm.pipeline.analysis",
     "open": "prewarm.pipeline.analysis",
     "rank": "prewarm.pipeline.analysis",

@@ -36,6 +36,7 @@ class Boosted:
     """Histogram gradient boosting in ratio-to-profile form, never above 8 x the profile + 5.
 
     With less than a week and three days of history, or nothing pulled in these days, it is the profile.
+    `estimator` is another scikit-learn regressor to take in the place of its own; it is cloned, never fitted.
     """
 
     prior: Prior = FLAT
@@ -43,6 +44,7 @@ class Boosted:
     rows: int = 150_000
     iterations: int = 120
     name: str = "boosted"
+    estimator: Any = None
 
     def forecast(self, history: Grid, ahead: range) -> NDArray[np.float32]:
         """Expected pulls, images x len(ahead)."""
@@ -60,8 +62,6 @@ class Boosted:
 
     def _train(self, profile: Profile, history: Grid) -> Any:
         """A fitted regressor; None when there is too little to learn from."""
-        from sklearn.ensemble import HistGradientBoostingRegressor
-
         samples = [
             _samples(profile, history, history.hours - 24 * day, self.rows // self.origins, day)
             for day in range(1, self.origins + 1)
@@ -72,7 +72,20 @@ class Boosted:
         x, y, mean = (np.concatenate(parts) for parts in zip(*samples, strict=True))
         if not y.any():
             return None
-        model = HistGradientBoostingRegressor(
+        return self._fitted(x, np.minimum(y / mean, MAX_RATIO), mean)
+
+    def _fitted(self, x: NDArray[np.float32], ratio: NDArray[np.float32], weight: NDArray[np.float32]) -> Any:
+        from sklearn.base import clone
+        from sklearn.utils.validation import has_fit_parameter
+
+        model = self._trees() if self.estimator is None else clone(self.estimator)
+        weights = {"sample_weight": weight} if has_fit_parameter(model, "sample_weight") else {}
+        return model.fit(x, ratio, **weights)
+
+    def _trees(self) -> Any:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+        return HistGradientBoostingRegressor(
             loss="poisson",
             learning_rate=0.08,
             max_iter=self.iterations,
@@ -82,7 +95,6 @@ class Boosted:
             early_stopping=False,
             random_state=0,
         )
-        return model.fit(x, np.minimum(y / mean, MAX_RATIO), sample_weight=mean)
 
 
 @dataclass(frozen=True, eq=False)
