@@ -107,6 +107,15 @@ class Lake:
             raise LakeError(f"{text} is a file; a lake is a folder or a URL, for example ./lake")
         return cls(text.rstrip("/") or "/", storage_options)
 
+    @property
+    def shown(self) -> str:
+        """Where the lake is, for people: a URL without the login or the query that may hold a secret."""
+        scheme, separator, rest = self.root.partition("://")
+        if not separator:
+            return self.root
+        host, slash, path = rest.partition("?")[0].partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
     def exists(self, table: str) -> bool:
         """Whether anything was ever committed to `table`."""
         return self.snapshot(table).handle is not None
@@ -341,4 +350,5 @@ def _teaching(lake: Lake, table: str, verb: str) -> Iterator[None]:
         raise
     except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise LakeError(f"{lake.root}/{table} cannot be {verb}: {reason}") from error
+        reason = reason.replace(lake.root, lake.shown)
+        raise LakeError(f"{lake.shown}/{table} cannot be {verb}: {reason}") from error

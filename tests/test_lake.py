@@ -278,6 +278,14 @@ def test_a_damaged_table_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_lake_by_url_is_named_without_its_secrets() -> None:
+    """A login or a signature in the URL stays out of the error that names the lake."""
+    lake = Lake.open("abfss://key:s3cret@bucket/lake?sig=s3cret")
+    with pytest.raises(LakeError, match=r"abfss://bucket/lake/pulls cannot be read") as caught:
+        lake.read("pulls")
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_lost_data_file_is_one_line(tmp_path: Path) -> None:
     """A parquet file removed by hand is found when the rows are wanted."""
     lake = Lake.open(tmp_path)

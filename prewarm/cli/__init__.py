@@ -24,6 +24,7 @@ from prewarm.cli.run import plan, run
 from prewarm.cli.schedules import schedules
 from prewarm.cli.scorecard import scorecard
 from prewarm.cli.serve import serve
+from prewarm.cli.sources import sources
 from prewarm.cli.upkeep import prune, refresh
 
 
@@ -70,5 +71,5 @@ def cli(context: click.Context, /, **given: object) -> None:
 _READ = (ingest, pulls, forecast, rank, scorecard)
 _WARM = (plan, run, refresh, prune, pause, resume)
 _TOLD = (assess, report, advise, replay)
-for verb in (*_READ, *_WARM, *_TOLD, caches, schedules, formats, models, serve, demo):
+for verb in (*_READ, *_WARM, *_TOLD, caches, sources, schedules, formats, models, serve, demo):
     cli.add_command(verb)

@@ -16,6 +16,9 @@ import click
 if TYPE_CHECKING:
     from prewarm.settings import Settings
 
+BEGINNING, END = datetime(1900, 1, 1, tzinfo=UTC), datetime(9900, 1, 1, tzinfo=UTC)
+"""The times that verbs see lie between these, which no log reaches: years are added and taken away there."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
@@ -166,7 +169,11 @@ class Duration(click.ParamType[timedelta]):
 
 
 def aware(moment: datetime | None, zone: str | None) -> datetime | None:
-    """`moment` in UTC; one without a zone is read on the clock of `zone` (UTC when None)."""
+    """`moment` in UTC; one without a zone is read on the clock of `zone` (UTC when None).
+
+    What lies before all logs or long after them (`--since 0001-01-01`) becomes the first or last time that
+    can still be reckoned from.
+    """
     if moment is None:
         return None
     if moment.tzinfo is None:
@@ -175,7 +182,7 @@ def aware(moment: datetime | None, zone: str | None) -> datetime | None:
         except (ZoneInfoNotFoundError, ValueError):
             raise click.UsageError(f"{zone!r} is no time zone; example: America/Boise") from None
     try:
-        return moment.astimezone(UTC)
+        return min(max(moment.astimezone(UTC), BEGINNING), END)
     except OverflowError:
         raise click.UsageError(f"{moment} is at the end of time; example: 2026-11-30T08:00Z") from None
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from prewarm.cli import options, output
 
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 PARTLY = 3
 MODEL_HELP = "auto, or one of `prewarm models`."
+WISHES = ("at", "hours", "top", "max_bytes", "max_pulls", "ready_by", "objective", "model")
 OBJECTIVES = click.Choice(["pulls", "any-pull", "bytes"])
 
 
@@ -49,8 +51,24 @@ def wanted(command: F) -> F:
     return command
 
 
+def once(_: click.Context, param: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """The one value of a flag that must not be repeated: to drop one would leave a cache cold in silence."""
+    if len(set(values)) > 1:
+        raise click.UsageError(
+            f"{param.opts[0]} was given {len(values)} times; give one, and call once for each"
+        )
+    return values[0] if values else None
+
+
 @click.command()
-@click.option("--cache", required=True, metavar="NAME", help="One of the settings' [caches.NAME].")
+@click.option(
+    "--cache",
+    required=True,
+    multiple=True,
+    callback=once,
+    metavar="NAME",
+    help="One of the settings' [caches.NAME].",
+)
 @wanted
 @options.common
 def plan(
@@ -69,9 +87,28 @@ def plan(
 
 
 @click.command()
-@click.option("--cache", metavar="NAME", help="Plan for this cache from now, and execute the plan.")
-@click.option("--plan", "plan_name", metavar="FILE|ID", help="Execute exactly this plan.")
-@click.option("--schedule", metavar="NAME", help="Do what this schedule says: run, refresh or prune.")
+@click.option(
+    "--cache",
+    multiple=True,
+    callback=once,
+    metavar="NAME",
+    help="Plan for this cache from now, and execute the plan.",
+)
+@click.option(
+    "--plan",
+    "plan_name",
+    multiple=True,
+    callback=once,
+    metavar="FILE|ID",
+    help="Execute exactly this plan.",
+)
+@click.option(
+    "--schedule",
+    multiple=True,
+    callback=once,
+    metavar="NAME",
+    help="Do what this schedule says: run, refresh or prune.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @wanted
 @options.common
@@ -87,6 +124,8 @@ def run(
     """Warm a cache: execute a plan. Exit 3 when some images failed; each outcome says why."""
     if sum(given is not None for given in (cache, plan_name, schedule)) != 1:
         raise click.UsageError("say what to run with one of --cache NAME, --plan FILE|ID, --schedule NAME")
+    if cache is None:
+        _refuse_wishes("--plan" if plan_name else "--schedule")
     section = None if schedule is None else settings.schedule(schedule)
     if section is not None and section.mode == "forecast-only":
         dry_run = True
@@ -105,6 +144,18 @@ def run(
     else:
         _show_run(result)
     return 0 if result.state == "done" else PARTLY
+
+
+def _refuse_wishes(given: str) -> None:
+    """A plan or a schedule says what is warmed: `--max-bytes` beside it would be dropped in silence."""
+    context = click.get_current_context()
+    beside = [
+        f"--{name.replace('_', '-')}"
+        for name in WISHES
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+    ]
+    if beside:
+        raise click.UsageError(f"{given} says itself what is warmed; leave out {', '.join(beside)}")
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,10 @@ def _best(
 def moments(
     site: Site, since: datetime, until: datetime, at: Sequence[timedelta], days: frozenset[int]
 ) -> list[Window]:
-    """The windows from each run to the next one, at most a day: at these times of the site's days."""
+    """The windows from each run to the next one, at most a day: at these times of the site's days.
+
+    None when no such time lies between `since` and `until`.
+    """
     first, last = (moment.astimezone(site.zone).date() for moment in (since - timedelta(days=1), until))
     begins = []
     for step in range((last - first).days + 1):
@@ -98,7 +101,7 @@ def moments(
             start, _ = site.day(day)
             begins += [_at(site, start, into) for into in at]
     begins = sorted({moment for moment in begins if since <= moment < until})
-    ends = [*begins[1:], until]
+    ends = [*begins[1:], until] if begins else []
     return [(start, min(end, start + timedelta(days=1))) for start, end in zip(begins, ends, strict=True)]
 
 

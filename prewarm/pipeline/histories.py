@@ -75,7 +75,7 @@ def extents(lake: Lake, site: str | None = None) -> list[Extent]:
     ]
     if not found:
         raise NotEnoughHistory(
-            f"the lake at {lake.root} holds no pulls to learn from; read a log first, for example: "
+            f"the lake at {lake.shown} holds no pulls to learn from; read a log first, for example: "
             "prewarm ingest /var/log/registry/access.log"
         )
     if site is not None and site not in {extent.site for extent in found}:

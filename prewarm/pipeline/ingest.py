@@ -114,6 +114,18 @@ def ingest(
     return result
 
 
+def survey(source: Source) -> tuple[list[FileReport], list[str]]:
+    """The files that a source has now with their formats, nothing read yet; and what is wrong with others.
+
+    Raises UnreadableInput or UnknownFormat when none of them can be read.
+    """
+    check_rewrites(source)
+    result = IngestResult()
+    with ExitStack() as stack:
+        logs = _open_files(source, result, stack, lambda path: False)
+    return [_report(log) for log in logs], result.warnings
+
+
 # ------------------------------------------------------------------ what there is to read
 
 
@@ -210,6 +222,10 @@ def _as_lines(path: str, stack: ExitStack, warn: streams.Warn) -> str:
     return stack.enter_context(files.kept(documents.unroll(streams.blocks(path, warn=warn))))
 
 
+def _report(log: Log) -> FileReport:
+    return FileReport(log.shown, log.format.name, ", ".join(log.wrappers) or None)
+
+
 def _is_empty(path: str) -> bool:
     try:
         return not streams.head(path, 1)
@@ -236,9 +252,7 @@ class _Work:
 
 def _read_source(work: _Work, logs: list[Log], result: IngestResult) -> None:
     """Read the files together; of files that begin alike the largest comes first, then the others."""
-    reports = {
-        log.path: FileReport(log.shown, log.format.name, ", ".join(log.wrappers) or None) for log in logs
-    }
+    reports = {log.path: _report(log) for log in logs}
     result.files += reports.values()
     waiting = sorted(logs, key=lambda log: -log.size)
     while waiting and not work.stopping():

@@ -185,8 +185,8 @@ class Settlement:
         ]
         if moved:
             raise LakeError(
-                f"{names.get(moved[0], f'source {self.source.name}')} is being read into {self.lake.root} by "
-                "another process; nothing is lost, read it again when that one has ended"
+                f"{names.get(moved[0], f'source {self.source.name}')} is being read into {self.lake.shown} "
+                "by another process; nothing is lost, read it again when that one has ended"
             )
 
     def _filed(self, rows: pl.DataFrame, open_rows: pl.DataFrame) -> pl.DataFrame:

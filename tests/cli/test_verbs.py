@@ -209,6 +209,10 @@ def test_forecast_has_intervals(prewarm: Prewarm, log: Path) -> None:
         pytest.param(["plan", "--cache", "ofice"], 1, "no cache called 'ofice'", id="unknown cache"),
         pytest.param(["run"], 2, "--cache NAME", id="nothing to run"),
         pytest.param(["run", "--plan", "p0"], 1, "no plan called 'p0'", id="unknown plan"),
+        pytest.param(["run", "--cache", "a", "--cache", "b"], 2, "given 2 times", id="two caches"),
+        pytest.param(["run", "--plan", "p0", "--top", "3"], 2, "leave out --top", id="a plan and a wish"),
+        pytest.param(["sources", "check", "x"], 1, "no source called 'x'", id="unknown source"),
+        pytest.param(["sources", "check"], 2, "no source to check", id="no source"),
         pytest.param(["rank", "--config", "x.toml"], 1, "x.toml: no such file", id="no config"),
         pytest.param(["rank", "--set", "laek=x"], 1, "did you mean 'lake'", id="typo in --set"),
         pytest.param(["serve", "--host", "0.0.0.0"], 1, "needs a token", id="open to the world"),
@@ -261,6 +265,55 @@ def test_a_log_that_may_not_be_read_is_one_line(prewarm: Prewarm) -> None:
 
     assert (ran.code, ran.out) == (1, "")
     assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("verb", ["rank", "forecast", "scorecard"])
+def test_a_time_before_all_logs_is_one_line(prewarm: Prewarm, log: Path, verb: str) -> None:
+    """The first time there is cannot be reckoned from; what it asks for is not there anyway."""
+    prewarm("ingest", str(log))
+
+    ran = prewarm(verb, "--at", "0001-01-01T00:00Z")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert "no complete hour before" in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_all_times_can_be_asked_for(prewarm: Prewarm, log: Path) -> None:
+    """The first and the last day there are stand for no limit."""
+    prewarm("ingest", str(log))
+
+    ran = prewarm("pulls", "--since", "0001-01-02", "--until", "9999-12-31", "--json")
+
+    assert len(ran.document["pulls"]) == PULLS
+
+
+def test_sources_are_listed_and_checked(prewarm: Prewarm, tmp_path: Path, log: Path) -> None:
+    """A check names each file and its format, and exits with 3 when there is none."""
+    (tmp_path / "prewarm.toml").write_text(
+        '[sources.mirror-log]\npath = "access.log*"\nsite = "boise"\nregistry = "docker.io"\n'
+        '[sources.gone]\npath = "gone/*.log"\n[sources.hook]\n'
+    )
+
+    listed = prewarm("sources", "--json").document["sources"]
+    good = prewarm("sources", "check", "mirror-log", "--json")
+    every = prewarm("sources", "check")
+
+    assert [row["name"] for row in listed] == ["gone", "hook", "mirror-log"]
+    assert listed[2] == {
+        "name": "mirror-log",
+        "site": "boise",
+        "registry": "docker.io",
+        "format": "auto",
+        "path": ["access.log*"],
+    }
+    assert good.code == 0
+    assert good.document["sources"] == {
+        "mirror-log": [{"subject": log.name, "ok": True, "message": "combined"}]
+    }
+    assert every.code == 3
+    assert "no file fits gone/*.log" in every.out
+    assert not (tmp_path / "lake").exists()
 
 
 def test_a_cache_that_is_down_is_not_planned(prewarm: Prewarm, tmp_path: Path, log: Path) -> None:

@@ -177,6 +177,17 @@ def hindsight(made: Lake) -> Hindsight:
     return Hindsight(SITES["default"], pulls, read_outcomes(made, after(-1), after(60), DEMAND), DEMAND)
 
 
+def test_a_span_without_the_time_of_a_run_has_no_windows() -> None:
+    """A log of a few hours of the afternoon is replayed as it was."""
+    afternoon = datetime(2026, 11, 24, 13, tzinfo=UTC)
+
+    found = moments(
+        Site("x"), afternoon, afternoon + timedelta(hours=2), [timedelta(hours=7)], frozenset(range(7))
+    )
+
+    assert found == []
+
+
 def test_runs_start_by_the_sites_clock_and_end_with_the_next_one() -> None:
     """Seven in Boise is 13:00 UTC in summer, 14:00 in winter; over a weekend a run serves a day."""
     boise = Site("boise", "America/Boise")
