@@ -13,7 +13,7 @@ import numpy as np
 
 from prewarm.demand import patterns
 from prewarm.demand.frames import history
-from prewarm.errors import UnknownName
+from prewarm.errors import NotEnoughHistory, UnknownName
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from prewarm.demand.calendars import Site
 
+_DAY, _WEEK = 24, 168  # hours
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _INK, _ACCENT = "#1f3b57", "#d1603d"
 _SHADES = ("#1f3b57", "#d1603d", "#7a9e9f", "#e3b23c", "#8c5e8c", "#9aa5b1")
@@ -107,6 +108,64 @@ def churn(df: pd.DataFrame, top: int = 10) -> Figure:
     return figure
 
 
+def decomposition(df: pd.DataFrame, unique_id: str) -> Figure:
+    """One image's demand as trend, week (or day, before two weeks are known) and rest.
+
+    (STL, robust to bursts: Cleveland and others, 1990; by statsmodels.) Outages count as hours without pulls.
+    Raises NotEnoughHistory before two days are known.
+    """
+    from statsmodels.tsa.seasonal import STL
+
+    _known(tuple(df["unique_id"].unique()), unique_id)
+    past = df[df["unique_id"] == unique_id].set_index("ds")["y"].sort_index().fillna(0.0)
+    if len(past) < 2 * _DAY:
+        raise NotEnoughHistory(f"{unique_id} has {len(past)} hours; expected two days at least")
+    period = _WEEK if len(past) >= 2 * _WEEK else _DAY
+    parts = STL(past.to_numpy(), period=period, robust=True).fit()
+    figure, axes = _figures(9, 5, _short(unique_id), 4)
+    drawn = {"pulls": past, "trend": parts.trend, f"{period} hours": parts.seasonal, "rest": parts.resid}
+    for place, (name, values) in zip(axes, drawn.items(), strict=True):
+        place.plot(past.index, values, color=_ACCENT if name == "rest" else _INK, linewidth=0.8)
+        place.set_ylabel(name)
+    figure.autofmt_xdate()
+    return figure
+
+
+def scores(table: pd.DataFrame, score: str = "capture@10") -> Figure:
+    """Bars of one score of every model, best on top; `table` is what `prewarm.evaluate` returns."""
+    if score not in table.columns:
+        raise UnknownName("score", score, [str(name) for name in table.columns])
+    drawn = table[score].sort_values()
+    figure, axes = _figure(8, 0.8 + 0.32 * len(drawn), score)
+    colours = [_ACCENT if name == table.index[0] else _INK for name in drawn.index]
+    axes.bar_label(axes.barh(drawn.index, drawn, color=colours), fmt="%.2f", padding=4)
+    axes.margins(x=0.08)
+    return figure
+
+
+def calibration(said: pd.DataFrame, model: str = "auto", bins: int = 10) -> Figure:
+    """How often there was a pull, where so much of a chance of one was foretold; on the diagonal is right.
+
+    `said` is what `prewarm.cross_validation` returns; the grey bars are how many hours each chance had.
+    """
+    if f"{model}-any" not in said.columns:
+        known = [name.removesuffix("-any") for name in map(str, said.columns) if name.endswith("-any")]
+        raise UnknownName("model", model, known)
+    kept = said[said["y"].notna()]
+    where = np.minimum((kept[f"{model}-any"] * bins).astype(int), bins - 1)
+    told = kept.assign(came=kept["y"] > 0).groupby(where)[[f"{model}-any", "came"]].agg(["mean", "size"])
+    figure, axes = _figure(6, 4, f"When {model} says so, is it pulled?")
+    axes.plot([0, 1], [0, 1], color="#9aa5b1", linestyle="--", linewidth=1)
+    axes.plot(told[f"{model}-any", "mean"], told["came", "mean"], marker="o", color=_ACCENT)
+    axes.set_xlabel("chance of a pull that was foretold")
+    axes.set_ylabel("share of hours that had one")
+    counts: Any = axes.twinx()
+    counts.bar(told[f"{model}-any", "mean"], told["came", "size"], width=0.03, color=_INK, alpha=0.25)
+    counts.set_yscale("log")
+    counts.set_ylabel("hours of images")
+    return figure
+
+
 def replay(frame: pd.DataFrame) -> Figure:
     """Seconds that clients wait for upstream in a day, by policy, with the hit ratio of each.
 
@@ -160,7 +219,12 @@ def pareto(curve: pd.DataFrame) -> Figure:
 
 
 def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    """An empty figure of our looks, outside pyplot's global state."""
+    figure, (axes,) = _figures(width, height, title, 1)
+    return figure, axes
+
+
+def _figures(width: float, height: float, title: str, rows: int) -> tuple[Figure, list[Any]]:
+    """Empty axes of our looks, one above the other, outside pyplot's global state."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
@@ -169,9 +233,10 @@ def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
         ) from error
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes: Any = figure.add_subplot()
-    axes.set_title(title, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes: list[Any] = figure.subplots(rows, sharex=True, squeeze=False)[:, 0].tolist()
+    axes[0].set_title(title, loc="left")
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 

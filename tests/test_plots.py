@@ -15,7 +15,7 @@ import prewarm
 from prewarm import plots
 from prewarm.demand import frames
 from prewarm.demand.calendars import Site
-from prewarm.errors import UnknownName
+from prewarm.errors import NotEnoughHistory, UnknownName
 from tests.contracts import busy
 
 DEMAND = frames.frame(busy())
@@ -120,3 +120,36 @@ def test_a_curve_has_a_line_for_each_policy_beside_the_mirror_that_nobody_warms(
     assert axes.get_xlabel() == label
     assert [line.get_label() for line in axes.lines] == ["none", "auto", "fixed"]
     assert list(np.asarray(axes.lines[1].get_xdata())) == ([1.0, 2.0] if known else [5, 9])
+
+
+def test_the_parts_of_an_image_add_up_to_its_pulls() -> None:
+    """Four rows: what was pulled, and trend, season and rest of it."""
+    lines = [np.asarray(axes.lines[0].get_ydata()) for axes in plots.decomposition(DEMAND, IMAGE).axes]
+    assert np.allclose(lines[0], lines[1] + lines[2] + lines[3], atol=1e-6)
+
+
+def test_an_image_of_a_day_has_no_parts_yet() -> None:
+    """There is no second day to tell a habit by."""
+    with pytest.raises(NotEnoughHistory, match="two days"):
+        plots.decomposition(DEMAND[DEMAND["ds"] < DEMAND["ds"].min() + pd.Timedelta(days=1)], IMAGE)
+
+
+def test_scores_are_bars_with_the_first_model_marked() -> None:
+    """Best on top; a score that is not there is named beside those that are."""
+    table = pd.DataFrame({"recall@10": [0.5, 0.7, 0.2]}, index=["auto", "ewma", "yesterday"])
+    axes = plots.scores(table, "recall@10").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["yesterday", "auto", "ewma"]
+    colours = [bar.get_facecolor() for bar in axes.patches]
+    assert colours[0] == colours[2] != colours[1]
+    with pytest.raises(UnknownName, match="recall@10"):
+        plots.scores(table, "recall@1")
+
+
+def test_a_chance_that_is_true_lies_on_the_diagonal() -> None:
+    """Of ten hours that were given 0.8, eight had a pull; an outage is not counted."""
+    said = pd.DataFrame({"y": [1.0] * 8 + [0.0, 0.0, np.nan], "auto-any": [0.8] * 11})
+    figure = plots.calibration(said)
+    line = figure.axes[0].lines[1]
+    assert (np.asarray(line.get_xdata()).round(6), np.asarray(line.get_ydata())) == ([0.8], [0.8])
+    with pytest.raises(UnknownName, match="auto"):
+        plots.calibration(said, "profile")

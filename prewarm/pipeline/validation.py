@@ -20,6 +20,7 @@ from prewarm.pipeline.scorecard import MAX_ORIGINS, TOPS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
     from prewarm.demand.series import Grid
 
@@ -31,8 +32,9 @@ def cross_validation(
 ) -> pd.DataFrame:
     """What each model would have said of the last `n_windows` windows of `h` hours, beside what came.
 
-    Returns `unique_id, ds, cutoff, y` and a column of means for each model; `y` is NaN in an outage. A window
-    tells of the images that were pulled before it. `models` as in `evaluate`.
+    Returns `unique_id, ds, cutoff, y`, and for each model `<model>`, its mean, and `<model>-any`, its P(at
+    least one pull); `y` is NaN in an outage. A window tells of the images that were pulled before it.
+    `models` as in `evaluate`.
     """
     grid, windows = _windows(df, h, n_windows, site)
     loaded = _loaded(models)
@@ -104,17 +106,19 @@ def _window(grid: Grid, origin: int, h: int, models: Mapping[str, Forecaster]) -
     rows = np.flatnonzero(np.diff(known.counts.indptr))
     y = grid.counts[:, origin : origin + h].toarray()[rows].astype(np.float64)
     y[:, ~grid.observed[origin : origin + h]] = np.nan
-    means = {
-        name: forecasters.fit(model, known.of(rows)).means(range(h)).ravel() for name, model in models.items()
-    }
+    said: dict[str, NDArray[np.floating]] = {}
+    for name, model in models.items():
+        answers = forecasters.fit(model, known.of(rows), prior().dispersion)
+        means = answers.means(range(h))
+        said |= {name: means.ravel(), f"{name}-any": answers.dispersion.probability(means).ravel()}
     cutoff = grid.start + origin * HOUR
     times = pl.Series([cutoff + hour * HOUR for hour in range(h)] * len(rows), dtype=pl.Datetime("us", "UTC"))
     names = np.repeat(np.array(grid.images, dtype=object)[rows], h)
-    said = pl.DataFrame({"unique_id": names, "ds": times}, schema_overrides={"unique_id": pl.String})
-    return said.with_columns(
+    hours = pl.DataFrame({"unique_id": names, "ds": times}, schema_overrides={"unique_id": pl.String})
+    return hours.with_columns(
         pl.lit(cutoff, pl.Datetime("us", "UTC")).alias("cutoff"),
         pl.Series("y", y.ravel()),
-        *(pl.Series(name, mean) for name, mean in means.items()),
+        *(pl.Series(name, values) for name, values in said.items()),
     )
 
 

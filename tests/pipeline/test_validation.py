@@ -38,7 +38,9 @@ class Nines:
 def test_windows_follow_each_other_and_say_what_came() -> None:
     """A row for each image and hour of each window, with its cutoff."""
     said = prewarm.cross_validation(office(), h=24, n_windows=3, models=["profile", "seasonal-naive"])
-    assert list(said.columns) == ["unique_id", "ds", "cutoff", "y", "profile", "seasonal-naive"]
+    models = ["profile", "profile-any", "seasonal-naive", "seasonal-naive-any"]
+    assert list(said.columns) == ["unique_id", "ds", "cutoff", "y", *models]
+    assert said["profile-any"].between(0, 1).all()
     assert len(said) == 2 * 24 * 3
     assert (said["ds"] >= said["cutoff"]).all()
     assert said.groupby("cutoff")["y"].sum().tolist() == [8.0, 6.0, 6.0]
