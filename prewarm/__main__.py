@@ -54,7 +54,8 @@ def run(arguments: list[str]) -> int:
         return code if isinstance(code, int) else DONE
     except click.UsageError as wrong:
         command = wrong.ctx.command_path if wrong.ctx else "prewarm"
-        click.echo(f"prewarm: {wrong.format_message()} (see {command} --help)", err=True)
+        words = " ".join(wrong.format_message().split())  # click lists the choices of an argument in lines
+        click.echo(f"prewarm: {words} (see {command} --help)", err=True)
         return USAGE
     except click.ClickException as refused:
         refused.show()

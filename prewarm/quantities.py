@@ -1,12 +1,13 @@
-"""Sizes and durations as people write them."""
+"""Sizes, durations and times as people write them."""
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+BEGINNING, END = datetime(1900, 1, 1, tzinfo=UTC), datetime(9900, 1, 1, tzinfo=UTC)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -29,3 +30,15 @@ def parse_duration(value: object) -> timedelta:
     if match is None:
         raise ValueError(f"{value!r} is no duration; examples: 60s, 15m, 168h, 7d")
     return timedelta(seconds=float(match[1]) * _SECONDS[match[2] or "s"])
+
+
+def reckonable(moment: datetime) -> datetime:
+    """`moment` in UTC, with room on both sides for years to be added and taken away.
+
+    What lies before all logs or long after them (0001-01-01, 9999-12-31) becomes the first or the last time
+    of that kind, which means the same. Raises ValueError where the zone leads out of all time.
+    """
+    try:
+        return min(max(moment.astimezone(UTC), BEGINNING), END)
+    except OverflowError:
+        raise ValueError(f"{moment} is at the end of time; example: 2026-11-30T08:00Z") from None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from prewarm.quantities import parse_bytes, parse_duration
+from prewarm.quantities import BEGINNING, END, parse_bytes, parse_duration, reckonable
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,17 @@ def test_what_is_no_size_is_refused_with_examples(text: str) -> None:
     """In one line."""
     with pytest.raises(ValueError, match=r"is no size; examples: 40GB"):
         parse_bytes(text)
+
+
+def test_times_can_be_reckoned_from() -> None:
+    """The first and the last time there are stand for the first and last with room around them."""
+    eight = datetime(2026, 11, 16, 8, tzinfo=UTC)
+    assert reckonable(eight) == eight
+    assert reckonable(datetime.min.replace(tzinfo=UTC)) == BEGINNING
+    assert reckonable(datetime.max.replace(tzinfo=UTC)) == END
+
+
+def test_a_time_that_its_zone_leads_out_of_is_refused() -> None:
+    """In one line, with an example."""
+    with pytest.raises(ValueError, match="end of time; example"):
+        reckonable(datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))))

@@ -54,6 +54,7 @@ def _readers_may_leave() -> Iterator[None]:
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("prewarm"), prog_name="prewarm", message="%(prog)s %(version)s")
 @options.shared
+@options.as_json
 @click.pass_context
 def cli(context: click.Context, /, **given: object) -> None:
     """Has the images that each site pulls in its cache before anyone asks.

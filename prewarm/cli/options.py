@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,9 +15,6 @@ import click
 
 if TYPE_CHECKING:
     from prewarm.settings import Settings
-
-BEGINNING, END = datetime(1900, 1, 1, tzinfo=UTC), datetime(9900, 1, 1, tzinfo=UTC)
-"""The times that verbs see lie between these, which no log reaches: years are added and taken away there."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -169,11 +166,9 @@ class Duration(click.ParamType[timedelta]):
 
 
 def aware(moment: datetime | None, zone: str | None) -> datetime | None:
-    """`moment` in UTC; one without a zone is read on the clock of `zone` (UTC when None).
+    """`moment` in UTC; one without a zone is read on the clock of `zone` (UTC when None)."""
+    from prewarm.quantities import reckonable
 
-    What lies before all logs or long after them (`--since 0001-01-01`) becomes the first or last time that
-    can still be reckoned from.
-    """
     if moment is None:
         return None
     if moment.tzinfo is None:
@@ -182,9 +177,9 @@ def aware(moment: datetime | None, zone: str | None) -> datetime | None:
         except (ZoneInfoNotFoundError, ValueError):
             raise click.UsageError(f"{zone!r} is no time zone; example: America/Boise") from None
     try:
-        return min(max(moment.astimezone(UTC), BEGINNING), END)
-    except OverflowError:
-        raise click.UsageError(f"{moment} is at the end of time; example: 2026-11-30T08:00Z") from None
+        return reckonable(moment)
+    except ValueError as wrong:
+        raise click.UsageError(str(wrong)) from None
 
 
 TIME, DAY, SIZE, DURATION = Time(), Day(), Size(), Duration()

@@ -71,9 +71,9 @@ class Site:
         Raises SettingsError for the first and the last day that there are, which may lack a neighbour.
         """
         try:
-            start, end = (
+            _, start, end = (
                 datetime.combine(d, time(), tzinfo=self.zone).astimezone(UTC)
-                for d in (day, day + timedelta(days=1))
+                for d in (day - timedelta(days=1), day, day + timedelta(days=1))
             )
         except OverflowError:
             raise SettingsError(f"day {day} is at the end of time; expected one such as 2026-11-30") from None

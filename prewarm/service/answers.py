@@ -7,13 +7,18 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
+from prewarm.quantities import reckonable
+
 Form = Literal["json", "csv"]
+Moment = Annotated[AwareDatetime, AfterValidator(reckonable)]
+"""A time of a question: ISO 8601 with a zone, in UTC from here on."""
+
 CACHING = "private, max-age=15"
 HELD = "prewarm.held"  # in the scope of a request that was answered from what is held alone
 TYPES: Mapping[str, str] = {"json": "application/json", "csv": "text/csv; charset=utf-8"}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from prewarm.pipeline.plan import Request
+from prewarm.service import answers
 from prewarm.service.problems import problem
 from prewarm.settings import Bytes, Objective
 from prewarm.warming.planning import Budget
@@ -59,14 +60,14 @@ class Body(BaseModel):
 class Wanted(Body):
     """What a plan may be asked for; as the flags of `prewarm plan`."""
 
-    at: AwareDatetime | None = Field(
+    at: answers.Moment | None = Field(
         None, description="first hour to serve, with a zone: 2026-11-30T08:00Z [now]"
     )
     hours: int = Field(1, ge=1, le=744, description="hours to serve")
     top: int = Field(20, ge=1, le=10_000, description="images at most")
     max_bytes: Bytes | None = Field(None, description="bytes to add at most: 40000000000, or 40GB")
     max_pulls: int | None = Field(None, ge=0, description="images to warm at most")
-    ready_by: AwareDatetime | None = Field(None, description="when everything must be there")
+    ready_by: answers.Moment | None = Field(None, description="when everything must be there")
     objective: Objective = Field("pulls", description="what is ranked by")
     model: str = Field("auto", max_length=100, description="a forecaster by name, or auto")
     holdout: float = Field(0.0, ge=0, lt=1, description="random share to withhold, to measure gains")

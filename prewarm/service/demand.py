@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Query as Parameters
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from prewarm.demand import patterns
 from prewarm.demand.calendars import HOUR
@@ -52,8 +52,8 @@ class Hours(answers.Paged):
 
     image: str | None = Field(None, max_length=4096, description="one image; without it, all together")
     site: str | None = Field(None, max_length=200, description="needed where the lake has several")
-    since: AwareDatetime | None = Field(None, description="first hour [a week before the last known one]")
-    until: AwareDatetime | None = Field(None, description="the moment after the last hour")
+    since: answers.Moment | None = Field(None, description="first hour [a week before the last known one]")
+    until: answers.Moment | None = Field(None, description="the moment after the last hour")
     limit: int = Field(1000, ge=1, le=2000, description="rows at most")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Query as Parameters
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from prewarm.errors import SettingsError
 from prewarm.lake import Lake
@@ -57,7 +57,7 @@ class Question(answers.Paged):
     """The query of a ranking; unknown parameters are refused."""
 
     site: str | None = Field(None, max_length=200, description="one site; without it, all sites together")
-    at: AwareDatetime | None = Field(
+    at: answers.Moment | None = Field(
         None, description="start of the window, with a zone: 2026-11-30T08:00Z [now]"
     )
     day: date | None = Field(None, description="all hours of this day on the site's clock, instead of `at`")

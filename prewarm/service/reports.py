@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Query as Parameters
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from prewarm.insight.reports import NAMES
 from prewarm.lake import Lake
@@ -54,8 +54,8 @@ class Question(answers.Query):
 
     site: str | None = Field(None, max_length=200, description="one site; without it, all together")
     image: str | None = Field(None, max_length=4096, description="one image, or all tags of a repository")
-    since: AwareDatetime | None = Field(None, description="first moment; compares with the period before")
-    until: AwareDatetime | None = Field(None, description="the moment after the last")
+    since: answers.Moment | None = Field(None, description="first moment; compares with the period before")
+    until: answers.Moment | None = Field(None, description="the moment after the last")
     format: answers.Form = Field("json", description="csv gives the rows of the main table alone")
 
     @property

@@ -135,7 +135,8 @@ def warnings_of(plan: Plan) -> tuple[str, ...]:
     skipped = plan.skipped
     if plan.warms or plan.withheld or not skipped or any(skip.held for skip in skipped):
         return ()
-    first, count = skipped[0], len(skipped)
+    # What a run would report as failed says more than what the settings leave out on purpose.
+    first, count = next((skip for skip in skipped if skip.failed), skipped[0]), len(skipped)
     images = f"none of the {count} images" if count > 1 else "the one image"
     verb = "can" if count > 1 else "cannot"
     return (f"{images} in question {verb} be warmed; {first.image}: {first.reason}",)

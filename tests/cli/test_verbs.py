@@ -219,6 +219,7 @@ def test_forecast_has_intervals(prewarm: Prewarm, log: Path) -> None:
         pytest.param(["rank", "--timezone", "Mars/Base"], 1, "Mars/Base", id="no such zone"),
         pytest.param(["ingest", "x.log", "--registry", "http://x/"], 2, "no registry host", id="no registry"),
         pytest.param(["pulls", "--kind", "foo"], 2, "'foo' is not one of", id="no such kind"),
+        pytest.param(["report"], 2, "Choose from: misses, hit-rate", id="no report named"),
         pytest.param(["pear"], 2, "No such command 'pear'", id="no such verb"),
     ],
 )
@@ -265,6 +266,11 @@ def test_a_log_that_may_not_be_read_is_one_line(prewarm: Prewarm) -> None:
 
     assert (ran.code, ran.out) == (1, "")
     assert len(ran.err.splitlines()) == 1
+
+
+def test_json_may_stand_before_the_verb(prewarm: Prewarm, log: Path) -> None:
+    """As every flag that verbs share."""
+    assert prewarm("--json", "ingest", str(log)).document["pulls"] == PULLS
 
 
 @pytest.mark.parametrize("verb", ["rank", "forecast", "scorecard"])

@@ -47,7 +47,7 @@ def test_a_day_has_the_hours_its_clock_shows(day: date, hours: int) -> None:
     assert (start.astimezone(Site("berlin", "Europe/Berlin").zone).hour, length) == (0, hours)
 
 
-@pytest.mark.parametrize(("day", "zone"), [(date.max, "UTC"), (date.min, "Asia/Kolkata")])
+@pytest.mark.parametrize(("day", "zone"), [(date.max, "UTC"), (date.min, "Asia/Kolkata"), (date.min, "UTC")])
 def test_a_day_at_the_end_of_time_is_refused(day: date, zone: str) -> None:
     """There is no tomorrow, or no moment in UTC, to count its hours by."""
     with pytest.raises(SettingsError, match="end of time"):

@@ -85,6 +85,18 @@ def test_a_day_has_every_hour(client: TestClient) -> None:
     assert answers[8]["ranking"][0]["image"] == "docker.io/acme/web:1.0"
 
 
+@pytest.mark.parametrize(
+    "question",
+    ["at=0001-01-01T00:00:00Z", "at=9999-12-31T23:59:00Z", "at=9999-12-31T23:59:00-05:00", "day=0001-01-01"],
+)
+def test_a_time_out_of_reach_is_the_askers_mistake(client: TestClient, question: str) -> None:
+    """The first and the last time there are, are refused in words, not failed at."""
+    answer = client.get(f"/v1/rankings?{question}")
+
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["detail"]
+
+
 def test_new_pulls_change_the_answer(tmp_path: Path) -> None:
     """What is kept belongs to a state of the lake, so that an ingest shows at once."""
     (tmp_path / "access.log").write_text(access_log(days=8))

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prewarm.warming.planning import Budget, Candidate, Gate, Patterns, Plan, Rules, in_units, plan
+from prewarm.warming.planning import (
+    Budget,
+    Candidate,
+    Gate,
+    Patterns,
+    Plan,
+    Rules,
+    Skip,
+    in_units,
+    plan,
+    warnings_of,
+)
 
 EIGHT = datetime(2026, 11, 24, 8, tzinfo=UTC)
 WINDOW = (EIGHT, EIGHT + timedelta(hours=1))
@@ -307,3 +318,14 @@ def test_every_candidate_ends_in_exactly_one_place_and_no_budget_breaks(
     assert sorted(each.image for each in placed) == sorted(each.image for each in candidates)
     assert top is None or len(result.warms) <= top
     assert max_bytes is None or result.bytes <= max_bytes
+
+
+def test_a_plan_of_nothing_tells_what_failed_before_what_was_left_out() -> None:
+    """A mirror that is down is the news; that another registry's images do not pass through it is not."""
+    left_out, failed = Skip("a:1", "not listed"), Skip("b:1", "no connection", failed=True)
+    window = (datetime(2026, 11, 16, 8, tzinfo=UTC), datetime(2026, 11, 16, 9, tzinfo=UTC))
+    empty = Plan(
+        "p1", "office", None, window[0], window, Budget(), "auto", "pulls", skipped=(left_out, failed)
+    )
+
+    assert warnings_of(empty) == ("none of the 2 images in question can be warmed; b:1: no connection",)
