@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from prewarm.errors import PrewarmError
+from prewarm.errors import PrewarmError, hide_secrets
 
 ALLOCATOR = "narenas:1,oversize_threshold:0"
 """Of Polars (jemalloc, "TUNING"): one pool for all threads."""
@@ -55,13 +55,13 @@ def run(arguments: list[str]) -> int:
     except click.UsageError as wrong:
         command = wrong.ctx.command_path if wrong.ctx else "prewarm"
         words = " ".join(wrong.format_message().split())  # click lists the choices of an argument in lines
-        click.echo(f"prewarm: {words} (see {command} --help)", err=True)
+        click.echo(f"prewarm: {hide_secrets(words)} (see {command} --help)", err=True)
         return USAGE
     except click.ClickException as refused:
         refused.show()
         return REFUSED
     except PrewarmError as refused:
-        click.echo(f"prewarm: {refused}", err=True)
+        click.echo(f"prewarm: {hide_secrets(str(refused))}", err=True)
         return REFUSED
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED

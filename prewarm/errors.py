@@ -31,6 +31,7 @@ They never carry credentials, tokens or signed URLs.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -164,3 +165,23 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like `name`, or None when none is close."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return close[0] if close else None
+
+
+_SECRETS = (
+    (re.compile(r"[^\s/'\"@:.,=]+:[^\s/'\"@]+@(?!sha\d)"), "…@"),  # name:password@host, not name:tag@sha256
+    (re.compile(r"(?i)\b((?:[\w-]*token|sig|[\w-]*signature|password|[\w-]*secret)=)[^&\s'\"]+"), r"\1…"),
+    (re.compile(r"(?i)(\bauthorization\W{1,4}(?:(?:basic|bearer)\s+)?)[^\s'\",]+"), r"\1…"),
+)
+
+
+def hide_secrets(text: str) -> str:
+    """`text` without what looks like a secret: logins in URLs, signatures and tokens in queries and headers.
+
+    For words that repeat what somebody else wrote: a line of a log, a value of the settings.
+
+    >>> hide_secrets("GET /v2/?token=abc to https://bob:pw@x")
+    'GET /v2/?token=… to https://…@x'
+    """
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return text

@@ -255,3 +255,41 @@ def test_a_key_that_cannot_be_used_is_refused_unseen(given: dict[str, str], reas
     with pytest.raises(SettingsError, match=reason) as refused:
         load(privacy=given).source("log", ("x.log",))
     assert "geheim" not in str(refused.value)
+
+
+def test_what_a_variable_says_is_not_laid_upon_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal names where the value came from, also when the file has the same section."""
+    path = written(tmp_path, '[demand]\nkinds = ["layers"]\n')
+    monkeypatch.setenv("PREWARM_DEMAND__SESSION_GAP", "soon")
+    with pytest.raises(SettingsError, match=r"^flags or PREWARM_ variables: demand\.session_gap: 'soon'"):
+        load(path)
+
+
+def test_a_section_that_lacks_a_key_is_the_files(tmp_path: Path) -> None:
+    """What is missing stands nowhere; its section does."""
+    assert refusal(tmp_path, '[registries."x.io"]\n').startswith("prewarm.toml: registries.x.io.url")
+
+
+@pytest.mark.parametrize("value", ["s3cret", '{"tokens": "s3cret'])
+def test_a_variable_that_is_no_json_is_one_line(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """A whole section in a variable is JSON; what it is instead is not repeated."""
+    monkeypatch.setenv("PREWARM_SERVICE", value)
+    with pytest.raises(SettingsError, match="PREWARM_SERVICE is no JSON") as refused:
+        load()
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[registries."bob:s3cret@x.io"]\nurl = "https://x.io"\n',
+        '[sources.a]\nregistry = "https://bob:s3cret@x.io"\n',
+        '[caches.a]\ndriver = "mirror"\nurl = "https://x.io/?token=s3cret"\n',
+        '[caches.a]\ndriver = "mirror"\nurl = "https://bob:s3cret@x.io"\n',
+    ],
+)
+def test_a_secret_in_the_file_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
+    """Wherever it stands."""
+    assert "s3cret" not in refusal(tmp_path, text)

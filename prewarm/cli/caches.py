@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import click
 
 from prewarm import plugins
 from prewarm.cli import options, output
+from prewarm.errors import hide_secrets
 
 if TYPE_CHECKING:
     from prewarm.settings import Settings
@@ -33,7 +33,7 @@ def caches(
             "driver": section.driver,
             "site": section.site,
             "upstream": section.upstream,
-            **{key: _without_login(value) for key, value in section.own.items()},
+            **{key: _shown(value) for key, value in section.own.items()},
         }
         for each, section in sorted(settings.caches.items())
     ]
@@ -48,9 +48,9 @@ def caches(
     return 0
 
 
-def _without_login(value: object) -> object:
+def _shown(value: object) -> object:
     """A setting as it may be shown: a third party's driver may take a URL with a login."""
-    return re.sub(r"://[^/@\s]*@", "://…@", value) if isinstance(value, str) else value
+    return hide_secrets(value) if isinstance(value, str) else value
 
 
 def _drivers() -> list[dict[str, str]]:

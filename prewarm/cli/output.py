@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from prewarm.errors import hide_secrets
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -118,7 +120,7 @@ def discard() -> None:
 
 def warn(message: str) -> None:
     """A line on stderr that does not stop anything."""
-    click.echo(f"prewarm: warning: {message}", err=True)
+    click.echo(f"prewarm: warning: {hide_secrets(message)}", err=True)
 
 
 @contextmanager

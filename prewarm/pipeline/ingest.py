@@ -22,7 +22,7 @@ from typing import Any
 import polars as pl
 
 from prewarm import compute, plugins
-from prewarm.errors import UnreadableInput
+from prewarm.errors import UnreadableInput, hide_secrets
 from prewarm.lake import Lake
 from prewarm.logs import archives, documents, files, parquet, pulls, streams
 from prewarm.logs.files import Source
@@ -331,7 +331,7 @@ def _count(read: Read, result: IngestResult, report: FileReport) -> None:
         for reason, count in counts.items():
             total[reason] = total.get(reason, 0) + count
     for reason, example in read.examples.items():
-        result.examples.setdefault(reason, example)
+        result.examples.setdefault(reason, hide_secrets(example))
 
 
 class _Bar:

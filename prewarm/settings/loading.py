@@ -14,9 +14,10 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from prewarm import plugins
-from prewarm.errors import SettingsError, UnknownName, nearest
+from prewarm.errors import SettingsError, UnknownName, hide_secrets, nearest
 from prewarm.settings.model import Settings
 from prewarm.settings.sections import CacheSection, RegistrySection
 
@@ -50,7 +51,11 @@ def load(config: Path | None = None, **flags: object) -> Settings:
     try:
         settings = Loaded()
     except ValidationError as refused:
-        raise SettingsError(f"{path.name}: {_explain(refused)}") from None
+        where = path.name if _stands_in(table, _worst(refused)) else "flags or PREWARM_ variables"
+        raise SettingsError(f"{where}: {hide_secrets(_explain(refused))}") from None
+    except UnreadableVariable as refused:  # it says the field, in quotes, and no value
+        name = "PREWARM_" + str(refused).split('"')[1].upper()
+        raise SettingsError(f"{name} is no JSON; expected JSON, or {name}__KEY=VALUE for each key") from None
     for name, section in settings.caches.items():
         _check_driver(path, name, section)
     return settings
@@ -83,6 +88,19 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: cannot be read: {refused}") from None
     except tomllib.TOMLDecodeError as refused:
         raise SettingsError(f"{path}: is no TOML: {refused}") from None
+
+
+def _stands_in(table: Mapping[str, Any], problem: ErrorDetails) -> bool:
+    """Whether the key that has the problem, or the section that lacks it, stands in the file."""
+    place = problem["loc"][:-1] if problem["type"] == "missing" else problem["loc"]
+    found: Any = table
+    for part in place:
+        if not isinstance(found, Mapping):
+            break
+        if part not in found:
+            return part == "[key]"
+        found = found[part]
+    return True
 
 
 def _explain(refused: ValidationError) -> str:

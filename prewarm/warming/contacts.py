@@ -67,16 +67,18 @@ def reach(address: str) -> Reach:
 
 
 def without_login(url: str) -> str:
-    """`url`, refused (ValueError, which does not repeat it) when it carries a password.
+    """`url`, refused (ValueError, which does not repeat it) when it carries a password or a query.
 
     For the settings of caches; `ssh://user@host` is fine.
     """
     try:
-        password = URL(url).password
+        parsed = URL(url)
     except ValueError:
-        password = None
-    if password:
+        return url  # whoever opens it says why it cannot be used
+    if parsed.password:
         raise ValueError("it carries a login; keep that in docker's config.json (docker login)")
+    if parsed.query_string:
+        raise ValueError("it carries a query, which no registry takes; end it before the ?")
     return url
 
 

@@ -268,6 +268,16 @@ def test_a_log_that_may_not_be_read_is_one_line(prewarm: Prewarm) -> None:
     assert len(ran.err.splitlines()) == 1
 
 
+def test_lines_that_are_repeated_hide_their_secrets(prewarm: Prewarm, log: Path) -> None:
+    """A malformed line is shown as an example, on the terminal and in JSON."""
+    log.write_text(log.read_text() + "GET https://bob:s3cret@x.io/?sig=s3cret Authorization: Bearer s3cret\n")
+
+    ran = prewarm("ingest", str(log), "--json")
+
+    assert ran.document["malformed"] == 1
+    assert "s3cret" not in ran.out + ran.err
+
+
 def test_json_may_stand_before_the_verb(prewarm: Prewarm, log: Path) -> None:
     """As every flag that verbs share."""
     assert prewarm("--json", "ingest", str(log)).document["pulls"] == PULLS
