@@ -167,11 +167,12 @@ def _opened(
 
 
 def _sampled(path: str) -> pl.Series | None:
-    """Lines from far into a file whose first ones are of no format; None for a short one."""
+    """Lines from far into a file whose first ones are of no format; None for a short one or one line."""
     data = streams.head(path, FAR)
-    if len(data) <= files.SAMPLE:
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(data) <= files.SAMPLE or not whole:
         return None
-    frame, _ = streams.lines(Chunk(0, data[: data.rfind(b"\n") + 1], 0, 0))
+    frame, _ = streams.lines(Chunk(0, whole, 0, 0))
     return frame["line"].gather_every(-(-len(frame) // detection.SAMPLE))
 
 

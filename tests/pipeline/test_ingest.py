@@ -419,6 +419,7 @@ def test_a_rival_reading_the_same_file_is_noticed(tmp_path: Path) -> None:
     [
         ("empty.log", b"", UnreadableInput, "empty.log is empty: nothing to read"),
         ("prose.log", b"the quick brown fox\n" * 50, UnknownFormat, "prose.log: no known format"),
+        ("single.log", b"x" * 100_000, UnknownFormat, "single.log: no known format"),
         ("wide.log", "x\n".encode("utf-16"), UnreadableInput, "wide.log is UTF-16"),
         ("bad.gz", b"\x1f\x8b\x08garbage", UnreadableInput, "bad.gz cannot be decompressed"),
     ],
