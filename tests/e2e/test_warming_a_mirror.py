@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -181,8 +182,10 @@ def test_a_fill_that_lapses_is_told_before_and_warmed_after(origin: Distribution
         prewarm.ok("run", "--cache", "office", "--top", "1")
         outlasting = prewarm.ok("plan", "--cache", "office", "--top", "1", "--hours", "3")
         within = prewarm.ok("plan", "--cache", "office", "--top", "1", "--hours", "1")
+        state = mirror.storage / "scheduler-state.json"
+        wait_until(lambda: state.exists() and lists(state, pushed.blobs), "the mirror's notes, each 5 s")
         mirror.stop()
-        expire(mirror.storage / "scheduler-state.json")
+        expire(state)
         mirror.start()
         wait_until(lambda: not any(mirror.blob_file(each).exists() for each in pushed.blobs), "a lapsed fill")
         again = prewarm.ok("run", "--cache", "office", "--top", "1")
@@ -191,6 +194,11 @@ def test_a_fill_that_lapses_is_told_before_and_warmed_after(origin: Distribution
     assert within["skipped"][0]["reason"] == "already held, fresh"
     assert [outcome["state"] for outcome in again["outcomes"]] == ["warmed"]
     assert again["totals"]["bytes"] == pushed.bytes
+
+
+def lists(state: Path, blobs: Sequence[str]) -> bool:
+    """Whether a mirror's notes of what lapses when, which it writes behind its answers, have them all."""
+    return all(digest in state.read_text() for digest in blobs)
 
 
 def expire(state: Path) -> None:
