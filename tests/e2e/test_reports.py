@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -66,6 +67,7 @@ def _lived(origin: Distribution, folder: Path, stack: ExitStack) -> Path:
     for repository in REPOSITORIES:
         images.push_image(origin.url, repository, "1", [150_000, 90_000])
         _all_pull(behind[:5], f"{repository}:1", folder)
+    time.sleep(1.1)  # the log has whole seconds: within one nobody can tell which version was first
     images.push_image(origin.url, "acme/api", "1", [150_000, 90_000], seed="moved")
     _all_pull(behind[5:], "acme/api:1", folder)
     return log
