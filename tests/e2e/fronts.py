@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import HTTPError
 
 from tests.e2e.servers import LOOPBACK, Process, free_port, listening, program, wait_until
 
@@ -35,8 +36,7 @@ NGINX_FORWARDED = (
 APACHE_MODULES = ("mpm_event", "authz_core", "proxy", "proxy_http")
 APACHE_COMBINED = r"%h %l %u %t \"%r\" %>s %b \"%{Referer}i\" \"%{User-Agent}i\""
 APACHE_VHOST = r"%v:%p %h %l %u %t \"%r\" %>s %O \"%{Referer}i\" \"%{User-Agent}i\""
-
-VARNISH_PROBE = "/v2/?"
+KEPT = "proxy_cache blobs; proxy_cache_valid 200 206 1h;"
 
 
 @dataclass(frozen=True)
@@ -48,30 +48,35 @@ class Front:
 
 
 Opener = Callable[[Path, str], AbstractContextManager[Front]]
-"""(an empty folder, the registry's host:port) -> a front that runs inside the `with`."""
+"""(a folder of its own, the registry's host:port) -> a front that runs inside the `with`."""
 
 
-def nginx(log_format: str) -> Opener:
-    """nginx with a `log_format`; "combined" is its own."""
+def nginx(
+    log_format: str = "combined", *, blobs: str = "", ip: str = LOOPBACK, port: int | None = None
+) -> Opener:
+    """nginx with a `log_format`; "combined" is its own. `blobs`: what holds for them alone, as KEPT."""
 
     @contextmanager
     def opened(folder: Path, backend: str) -> Iterator[Front]:
-        port, log = free_port(), folder / "access.log"
+        listens, log = port or free_port(), folder / "access.log"
+        folder.mkdir(exist_ok=True)
         named = "combined" if log_format == "combined" else "registry"
         declared = "" if named == "combined" else f"log_format registry escape=json '{log_format}';"
         temporary = " ".join(
             f"{kind}_temp_path {folder}/{kind};"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
+        passed = f"proxy_pass http://{backend}; proxy_set_header Host $http_host;"
         (folder / "nginx.conf").write_text(
             f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;\n"
             f"events {{}}\nhttp {{ {temporary} {declared} access_log {log} {named};\n"
-            f"server {{ listen {LOOPBACK}:{port}; client_max_body_size 0;\n"
-            f"location / {{ proxy_pass http://{backend}; proxy_set_header Host $http_host; }} }} }}\n"
+            f"proxy_cache_path {folder}/cache keys_zone=blobs:1m;\n"
+            f"server {{ listen {ip}:{listens}; client_max_body_size 0;\n"
+            f"location / {{ {passed} }}\nlocation ~ /blobs/ {{ {passed} {blobs} }} }} }}\n"
         )
         command = [program("nginx"), "-c", str(folder / "nginx.conf"), "-p", str(folder)]
-        with _running(command, folder, port):
-            yield Front(f"{LOOPBACK}:{port}", log)
+        with _running(command, folder, listens, ip):
+            yield Front(f"{ip}:{listens}", log)
 
     return opened
 
@@ -82,6 +87,7 @@ def apache(log_format: str) -> Opener:
     @contextmanager
     def opened(folder: Path, backend: str) -> Iterator[Front]:
         port, log = free_port(), folder / "access.log"
+        folder.mkdir(exist_ok=True)
         modules = "\n".join(
             f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in APACHE_MODULES
         )
@@ -104,6 +110,7 @@ def haproxy(line_format: str, *directives: str) -> Opener:
     @contextmanager
     def opened(folder: Path, backend: str) -> Iterator[Front]:
         port = free_port()
+        folder.mkdir(exist_ok=True)
         lines = "\n".join(f"  {directive}" for directive in directives)
         (folder / "haproxy.cfg").write_text(
             f"global\n  log stdout format {line_format} local0\n"
@@ -118,29 +125,23 @@ def haproxy(line_format: str, *directives: str) -> Opener:
     return opened
 
 
-def varnish(*arguments: str) -> Opener:
-    """Varnish as a plain pass, with `varnishncsa` beside it; arguments are the logger's."""
+def varnish(*arguments: str, receive: str = "return (pass);") -> Opener:
+    """Varnish with `varnishncsa` beside it, whose arguments these are.
+
+    `receive` is its vcl_recv: it keeps nothing, or with "" what says that it may be kept.
+    """
 
     @contextmanager
     def opened(folder: Path, backend: str) -> Iterator[Front]:
         port, log = free_port(), folder / "access.log"
-        (folder / "pass.vcl").write_text(
+        folder.mkdir(exist_ok=True)
+        vcl, instance = folder / "varnish.vcl", ["-n", str(folder / "instance")]
+        vcl.write_text(
             "vcl 4.1;\n"
             f'backend origin {{ .host = "{LOOPBACK}"; .port = "{backend.rpartition(":")[2]}"; }}\n'
-            "sub vcl_recv { return (pass); }\n"
+            f"sub vcl_recv {{ {receive} }}\n"
         )
-        instance = ["-n", str(folder / "instance")]
-        server = [
-            program("varnishd"),
-            "-j",
-            "none",
-            "-F",
-            *instance,
-            "-f",
-            str(folder / "pass.vcl"),
-            "-s",
-            "malloc,16m",
-        ]
+        server = [program("varnishd"), *["-j", "none", "-F", "-s", "malloc,64m", "-f"], str(vcl), *instance]
         logger = [program("varnishncsa"), *instance, "-t", "20", "-w", str(log), *arguments]
         with ExitStack() as stack:
             stack.enter_context(_running([*server, "-a", f"{LOOPBACK}:{port}"], folder, port))
@@ -159,6 +160,7 @@ def caddy() -> Opener:
     @contextmanager
     def opened(folder: Path, backend: str) -> Iterator[Front]:
         port, log = free_port(), folder / "access.log"
+        folder.mkdir(exist_ok=True)
         (folder / "Caddyfile").write_text(
             "{\n  admin off\n  auto_https off\n}\n"
             f"http://:{port} {{\n  bind {LOOPBACK}\n  log {{\n    output file {log}\n  }}\n"
@@ -172,18 +174,19 @@ def caddy() -> Opener:
 
 
 def _logged(port: int, log: Path) -> bool:
-    """Whether a request that is made now is in a log that is written behind the server's back."""
-    mark = f"{VARNISH_PROBE}{time.monotonic_ns()}"
-    with urllib.request.urlopen(f"http://{LOOPBACK}:{port}{mark}", timeout=10):
-        time.sleep(0.2)
+    """Whether a request that is made now, whatever its answer, is in a log that is written later."""
+    mark = f"/v2/?{time.monotonic_ns()}"
+    with suppress(HTTPError), urllib.request.urlopen(f"http://{LOOPBACK}:{port}{mark}", timeout=10):
+        pass
+    time.sleep(0.2)
     return log.exists() and mark in log.read_text()
 
 
 @contextmanager
-def _running(command: list[str], folder: Path, port: int) -> Iterator[None]:
+def _running(command: list[str], folder: Path, port: int, ip: str = LOOPBACK) -> Iterator[None]:
     process = Process(command, folder / "stdout.log", folder / "stderr.log")
     try:
-        process.wait_ready(lambda: listening(port))
+        process.wait_ready(lambda: listening(port, ip))
         yield
     finally:
         process.stop()

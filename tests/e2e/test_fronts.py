@@ -25,10 +25,8 @@ def test_a_front_counts_what_was_pulled_through_it(
     images.push_image(origin.url, "library/base", "3.19", [150_000, 90_000])
     images.push_index(origin.url, "acme/api", "2.1", layers=[120_000, 200_000])
     worker = images.push_image(origin.url, "team/deep/worker", "7", [250_000])
-    place = folder / "front"
-    place.mkdir()
 
-    with FRONTS[name](place, origin.address) as front:
+    with FRONTS[name](folder / "front", origin.address) as front:
         runner, other, from_node = (
             stack.enter_context(Proxy(front.address, source=client))
             for client in (RUNNER, OTHER_RUNNER, NODE)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,9 @@ import pytest
 from tests.e2e import images
 from tests.e2e.browser import chromium
 from tests.e2e.commands import Prewarm
+from tests.e2e.fronts import KEPT, nginx
 from tests.e2e.proxies import Proxy
-from tests.e2e.servers import LOOPBACK, Distribution, Process, free_port, listening, program, skopeo
+from tests.e2e.servers import Distribution, skopeo
 
 RUNNERS = tuple(f"127.0.0.{31 + number}" for number in range(10))
 REPOSITORIES = ("library/base", "acme/api", "acme/web")
@@ -24,53 +24,17 @@ LOGGED = (
 )
 
 
-@contextmanager
-def nginx(folder: Path, backend: str) -> Iterator[tuple[str, Path]]:
-    """nginx that keeps blobs and logs its hits; its address and its log."""
-    port, log = free_port(), folder / "access.log"
-    temporary = " ".join(
-        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"""
-daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
-events {{}}
-http {{
-  {temporary} proxy_cache_path {folder}/cache keys_zone=blobs:1m;
-  log_format told '{LOGGED}'; access_log {log} told;
-  server {{
-    listen {LOOPBACK}:{port};
-    location / {{ proxy_pass http://{backend}; }}
-    location ~ /blobs/ {{ proxy_pass http://{backend}; proxy_cache blobs; proxy_cache_valid 200 1h; }}
-  }}
-}}
-"""
-    )
-    process = Process(
-        [program("nginx"), "-c", str(folder / "nginx.conf"), "-p", str(folder)],
-        folder / "out",
-        folder / "err",
-    )
-    try:
-        process.wait_ready(lambda: listening(port))
-        yield f"{LOOPBACK}:{port}", log
-    finally:
-        process.stop()
-
-
 def _lived(origin: Distribution, folder: Path, stack: ExitStack) -> Path:
     """The log of five runners that pull three images, and of five others after one tag has moved."""
-    place = folder / "nginx"
-    place.mkdir()
-    address, log = stack.enter_context(nginx(place, origin.address))
-    behind = [stack.enter_context(Proxy(address, source=client)).address for client in RUNNERS]
+    front = stack.enter_context(nginx(LOGGED, blobs=KEPT)(folder / "nginx", origin.address))
+    behind = [stack.enter_context(Proxy(front.address, source=client)).address for client in RUNNERS]
     for repository in REPOSITORIES:
         images.push_image(origin.url, repository, "1", [150_000, 90_000])
         _all_pull(behind[:5], f"{repository}:1", folder)
     time.sleep(1.1)  # the log has whole seconds: within one nobody can tell which version was first
     images.push_image(origin.url, "acme/api", "1", [150_000, 90_000], seed="moved")
     _all_pull(behind[5:], "acme/api:1", folder)
-    return log
+    return front.log
 
 
 def _all_pull(behind: list[str], image: str, folder: Path) -> None:
