@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from prewarm.insight.causes import STARTS, Cause, Judged
+from prewarm.insight.clocks import day, hour
 from prewarm.insight.reports import Report, share
 from prewarm.insight.reports.concentration import concentration
 from prewarm.insight.reports.hits import hit_rate
@@ -173,12 +174,11 @@ def _scored(frame: pl.DataFrame, zone: str) -> tuple[pl.DataFrame, bool]:
 
     True when the log is too short for that.
     """
-    day = pl.col("timestamp").dt.convert_time_zone(zone).dt.date().alias("day")
     if frame.is_empty():
-        return frame.with_columns(day), True
+        return frame.with_columns(day(zone)), True
     first, last = frame.select(a=pl.col("timestamp").min(), b=pl.col("timestamp").max()).row(0)
     short = last - first < 2 * STARTS
-    return frame.with_columns(day, late=(pl.col("timestamp") >= first + STARTS) | short), short
+    return frame.with_columns(day(zone), late=(pl.col("timestamp") >= first + STARTS) | short), short
 
 
 def _listed(scored: pl.DataFrame, zone: str, short: bool) -> pl.DataFrame:
@@ -205,11 +205,13 @@ def _places(scored: pl.DataFrame, missed: pl.DataFrame) -> pl.DataFrame:
     """`named, day, place`: where an image stood on that day's list of the most pulled of the days before."""
     daily = scored.group_by("site", "named", "day").len("pulls")
     found = []
-    for day in missed["day"].unique().sort():
-        before = daily.filter(pl.col("day").is_between(day - timedelta(days=MEMORY), day - timedelta(days=1)))
+    for today in missed["day"].unique().sort():
+        before = daily.filter(
+            pl.col("day").is_between(today - timedelta(days=MEMORY), today - timedelta(days=1))
+        )
         ranked = before.group_by("site", "named").agg(pl.col("pulls").sum())
         place = pl.col("pulls").rank("ordinal", descending=True).over("site")
-        found.append(ranked.sort("named").select("named", day=pl.lit(day), place=place))
+        found.append(ranked.sort("named").select("named", day=pl.lit(today), place=place))
     schema = pl.Schema({"named": pl.UInt64(), "day": pl.Date(), "place": pl.UInt32()})
     return pl.concat([each.cast(schema) for each in found]) if found else schema.to_frame()
 
@@ -341,11 +343,10 @@ def _enough(lists: Sequence[Mapping[str, Any]]) -> int:
 
 def _whom(listed: pl.DataFrame, zone: str) -> dict[str, Any]:
     """Who waits for what a list could have warmed: sites, clients, hours, repositories."""
-    hour = pl.col("timestamp").dt.convert_time_zone(zone).dt.hour().alias("hour")
     return {
         "clients": listed["client"].n_unique() if len(listed) else 0,
         "sites": _most(listed, pl.col("site"), 5),
-        "hours": _most(listed, hour, 3),
+        "hours": _most(listed, hour(zone), 3),
         "repositories": _most(listed, pl.col("repository"), 5),
     }
 

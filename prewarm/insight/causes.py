@@ -97,6 +97,10 @@ class Judged:
         where += [time < until] if until is not None else []
         return replace(self, frame=self.frame.filter(*where)) if where else self
 
+    def words(self) -> tuple[str, ...]:
+        """How hits and misses are known, a sentence for each source."""
+        return tuple(each.words for each in self.evidence)
+
     def sure(self) -> str:
         """`high`, `medium` or `low`: that of the weakest source."""
         order = ("high", "medium", "low")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prewarm.insight.advice import advise as judge
 from prewarm.insight.advice import strategies
-from prewarm.insight.reports.common import doubts, words
+from prewarm.insight.reports.doubts import doubts
 from prewarm.pipeline.histories import extents
 from prewarm.pipeline.reports import TERMS, Material, Scope, Terms
 
@@ -48,4 +48,4 @@ def advise(lake: Lake, scope: Scope = EVERYTHING, terms: Terms = TERMS) -> Advic
     unsaid = list(doubts(judged))
     if len(found) == 1:
         unsaid.append("replicas, edges and pushes to several sites: the lake holds the pulls of one site")
-    return Advice(judge(judged, terms.quota), judged.sure(), words(judged), tuple(unsaid))
+    return Advice(judge(judged, terms.quota), judged.sure(), judged.words(), tuple(unsaid))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from prewarm.insight.clocks import hour
 from prewarm.insight.reports import Report, Row
-from prewarm.insight.reports.common import hour
 
 SHARE = 0.8
 TOP = 20

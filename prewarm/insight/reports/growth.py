@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from prewarm.insight.clocks import day
 from prewarm.insight.reports import Report, Row, share
 
 
@@ -12,11 +13,10 @@ def growth(pulls: pl.LazyFrame, catalogue: pl.DataFrame, zone: str = "UTC") -> R
 
     A version's size is that of the catalogue, else the most bytes that one pull of it took.
     """
-    day = pl.col("timestamp").dt.convert_time_zone(zone).dt.date().alias("day")
     versions = (
         pulls.group_by("version")
         .agg(
-            pl.col("named", "image", "digest").first(), pl.col("bytes").max(), day.min(),
+            pl.col("named", "image", "digest").first(), pl.col("bytes").max(), day(zone).min(),
             pl.col("timestamp").min(), pl.len().alias("pulls"),
         )
         .collect(engine="streaming")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from prewarm.insight.causes import Judged
+from prewarm.insight.clocks import day
 from prewarm.insight.reports import Report, share
-from prewarm.insight.reports.common import doubts, sizes, words
+from prewarm.insight.reports.doubts import doubts, unsized
 
 PAYS, WASTE = 0.6, 0.2
 """A cache that serves 60 % of pulls pays; one that serves less than 20 % is waste."""
@@ -21,7 +22,6 @@ def hit_rate(judged: Judged, zone: str = "UTC") -> Report:
     served = int(frame.filter(~pl.col("miss"))["bytes"].sum())
     total = int(frame["bytes"].sum())
     rate = share(hits, len(frame))
-    day = pl.col("timestamp").dt.convert_time_zone(zone).dt.date().alias("day")
     return Report(
         "hit-rate",
         {
@@ -38,11 +38,11 @@ def hit_rate(judged: Judged, zone: str = "UTC") -> Report:
             "sites": _by(frame, [pl.col("site")]),
             "repositories": _by(frame, [pl.col("site"), pl.col("repository")])[:TOP],
             "clients": _by(frame, [pl.col("site"), pl.col("client")])[:TOP],
-            "days": sorted(_by(frame, [day]), key=lambda row: row["day"]),
+            "days": sorted(_by(frame, [day(zone)]), key=lambda row: row["day"]),
         },
         judged.sure(),
-        words(judged),
-        (*doubts(judged), *(word for word in sizes(frame) if word.startswith("bytes"))),
+        judged.words(),
+        (*doubts(judged), *unsized(frame)),
     )
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from prewarm.insight.causes import Judged
 from prewarm.insight.reports import Report
-from prewarm.insight.reports.common import doubts, words
+from prewarm.insight.reports.doubts import doubts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +40,7 @@ def holdout(told: pl.DataFrame, judged: Judged) -> Report:
         said.append("anything: no run has withheld an image; set schedules.NAME.holdout, such as 0.1")
     summary: dict[str, Any] = {"runs": told["run"].n_unique(), "days": _days(told)}
     summary |= {} if few else _difference(arms["warmed"], arms["withheld"], _days(told))
-    return Report("holdout", summary, {"arms": rows}, judged.sure(), words(judged), (*said, *doubts(judged)))
+    return Report("holdout", summary, {"arms": rows}, judged.sure(), judged.words(), (*said, *doubts(judged)))
 
 
 def _arm(arm: str, tried: pl.DataFrame, pulled: pl.DataFrame) -> dict[str, Any]:

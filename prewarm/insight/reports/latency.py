@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 
 from prewarm.insight.causes import Judged
+from prewarm.insight.clocks import hour
 from prewarm.insight.reports import Report, Row
-from prewarm.insight.reports.common import doubts, hour, words
+from prewarm.insight.reports.doubts import doubts
 
 TOP = 20
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -19,7 +20,7 @@ def latency(judged: Judged, zone: str = "UTC") -> Report:
     frame = judged.frame.filter(pl.col("seconds").is_not_null())
     if frame.is_empty():
         said = ("durations: the sources log none, so no pull's seconds are known", *doubts(judged))
-        return Report("latency", {"timed": 0}, {}, judged.sure(), words(judged), said)
+        return Report("latency", {"timed": 0}, {}, judged.sure(), judged.words(), said)
     cold = frame.filter("miss")
     summary = {"timed": len(frame)} | _flat("cold", cold) | _flat("warm", frame.filter(~pl.col("miss")))
     return Report(
@@ -30,7 +31,7 @@ def latency(judged: Judged, zone: str = "UTC") -> Report:
             "repositories": _by(frame, [pl.col("site"), pl.col("repository")])[:TOP],
         },
         judged.sure(),
-        words(judged),
+        judged.words(),
         (
             *doubts(judged),
             "single layers: a lake keeps pulls; the time of each request is in the log alone",

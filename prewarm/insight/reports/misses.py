@@ -5,8 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from prewarm.insight.causes import REMEDIES, Cause, Judged, Remedy
+from prewarm.insight.clocks import hour
 from prewarm.insight.reports import Report, Row, share
-from prewarm.insight.reports.common import doubts, hour, sizes, words
+from prewarm.insight.reports.doubts import doubts, unsized, untimed
 
 TOP = 20  # images that a report names
 
@@ -47,8 +48,8 @@ def misses(judged: Judged, zone: str = "UTC", refused: dict[str, int] | None = N
             "hours": _hours(judged.frame, zone),
         },
         judged.sure(),
-        words(judged),
-        (*doubts(judged), *sizes(frame), *(() if refused is not None else (NOT_KEPT,))),
+        judged.words(),
+        (*doubts(judged), *unsized(frame), *untimed(frame), *(() if refused is not None else (NOT_KEPT,))),
     )
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from prewarm.insight.causes import Judged
 from prewarm.insight.costs import ASSUMED
 from prewarm.insight.reports import Report
-from prewarm.insight.reports.common import doubts, sizes, words
+from prewarm.insight.reports.doubts import doubts, unsized, untimed
 from prewarm.insight.reports.latency import split
 
 HUB = "docker.io"
@@ -48,7 +48,7 @@ def savings(judged: Judged, told: pl.DataFrame, price: float, quota: int) -> Rep
         summary,
         {"docker_hub": fullest.to_dicts(), "images": _images(told, warming["each"])},
         judged.sure(),
-        words(judged),
+        judged.words(),
         _unsaid(judged, told, price),
     )
 
@@ -103,7 +103,7 @@ def _images(told: pl.DataFrame, each: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _unsaid(judged: Judged, told: pl.DataFrame, price: float) -> tuple[str, ...]:
-    found = [*doubts(judged), *sizes(judged.frame)]
+    found = [*doubts(judged), *unsized(judged.frame), *untimed(judged.frame)]
     if told.is_empty():
         found.append("savings of warming: no run of the period has warmed an image")
     if not price:

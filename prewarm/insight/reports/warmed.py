@@ -6,7 +6,7 @@ import polars as pl
 
 from prewarm.insight.causes import Judged
 from prewarm.insight.reports import Report, share
-from prewarm.insight.reports.common import doubts, words
+from prewarm.insight.reports.doubts import doubts
 
 
 def warmed(told: pl.DataFrame, judged: Judged) -> Report:
@@ -52,7 +52,7 @@ def warmed(told: pl.DataFrame, judged: Judged) -> Report:
         },
         {"runs_in_order": rows.to_dicts()},
         judged.sure(),
-        words(judged),
+        judged.words(),
         (
             *nothing,
             *doubts(judged),

@@ -1,23 +1,13 @@
-"""What several reports say alike: how hits are known, and what a log without sizes cannot tell."""
+"""What reports cannot say: where hits and misses are a guess, and where bytes or durations are not logged."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 if TYPE_CHECKING:
+    import polars as pl
+
     from prewarm.insight.causes import Judged
-
-
-def hour(zone: str) -> pl.Expr:
-    """Hour of the day on the clock of `zone`."""
-    return pl.col("timestamp").dt.convert_time_zone(zone).dt.hour().alias("hour")
-
-
-def words(judged: Judged) -> tuple[str, ...]:
-    """How hits and misses are known, a sentence for each source."""
-    return tuple(each.words for each in judged.evidence)
 
 
 def doubts(judged: Judged) -> tuple[str, ...]:
@@ -50,16 +40,15 @@ def doubts(judged: Judged) -> tuple[str, ...]:
     return tuple(found)
 
 
-def sizes(frame: pl.DataFrame) -> tuple[str, ...]:
-    """What is missing where bytes or durations are not logged."""
-    found: list[str] = []
-    if not len(frame):
+def unsized(frame: pl.DataFrame) -> tuple[str, ...]:
+    """What is missing where pulls have no bytes."""
+    return ("bytes: none are logged",) if len(frame) and not frame["bytes"].count() else ()
+
+
+def untimed(frame: pl.DataFrame) -> tuple[str, ...]:
+    """What is missing where pulls have no durations."""
+    if frame.is_empty() or frame["seconds"].count():
         return ()
-    if not frame["bytes"].count():
-        found.append("bytes: none are logged")
-    if not frame["seconds"].count():
-        found.append(
-            "durations: none are logged; waiting is modelled as 80 ms a round trip and "
-            "100 Mbit/s from upstream"
-        )
-    return tuple(found)
+    return (
+        "durations: none are logged; waiting is modelled as 80 ms a round trip and 100 Mbit/s from upstream",
+    )
