@@ -46,7 +46,7 @@ def savings(judged: Judged, told: pl.DataFrame, price: float, quota: int) -> Rep
     return Report(
         "savings",
         summary,
-        {"docker_hub": fullest.to_dicts(), "images": _images(told, warming["each"])},
+        {"docker_hub": fullest.to_dicts(), "images": _images(warming["each"])},
         judged.sure(),
         judged.words(),
         _unsaid(judged, told, price),
@@ -92,7 +92,7 @@ def _windows(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _images(told: pl.DataFrame, each: pl.DataFrame) -> list[dict[str, Any]]:
+def _images(each: pl.DataFrame) -> list[dict[str, Any]]:
     saved = each.group_by("image").agg(
         pl.len().alias("fetches"),
         pl.col("pulls").sum(),
