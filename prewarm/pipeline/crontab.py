@@ -2,6 +2,10 @@
 
 When clocks are set forward, a time that does not exist is taken an hour later, so that no day is left out;
 when they are set back, a fixed hour counts once, and an expression for every hour goes on through both.
+
+It is our own because maintenance keeps to one clock with `ready_by`, which also moves by the hour that is
+missing. Of the libraries, cronsim follows Debian's cron and croniter resembles it: both begin at the end of
+the gap (03:00 for 02:30), cronsim has no `@daily`, and croniter begins a fixed hour twice.
 """
 
 from __future__ import annotations
