@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from http.client import HTTPException
 from pathlib import Path
@@ -112,8 +113,7 @@ class Senders:
         while not self._ended.is_set():
             with self._lock:
                 numbers = [next(self._numbers) for _ in range(5)]
-            while not self._sent(numbers):
-                time.sleep(0.05)
+            wait_until(partial(self._sent, numbers), f"a receipt for {numbers}", 300)
             with self._lock:
                 self.acknowledged.update(f"q{number}" for number in numbers)
 

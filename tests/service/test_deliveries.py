@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from prewarm.lake import Lake
 from prewarm.service.app import create_app
 from prewarm.service.deliveries import LARGEST
 from prewarm.settings import load
+from tests.e2e.servers import wait_until
 from tests.past import NOW
 from tests.service.conftest import BASE
 
@@ -60,12 +60,6 @@ def service(tmp_path: Path) -> Iterator[TestClient]:
         yield client
 
 
-def until(true: Callable[[], bool]) -> None:
-    """Wait for what a thread does; the test's own time limit ends it."""
-    while not true():
-        time.sleep(0.05)
-
-
 def keys(folder: Path) -> list[str]:
     return sorted(key for row in Lake.open(folder / "lake").read("pulls")["keys"] for key in row)
 
@@ -77,17 +71,16 @@ def test_a_notification_is_a_pull_soon(tmp_path: Path, service: TestClient) -> N
 
     assert (first.status_code, first.json()) == (202, {"accepted": 1, "duplicates": 0})
     assert again.json() == {"accepted": 0, "duplicates": 1}
-    until(lambda: keys(tmp_path) == ["q1"])
+    wait_until(lambda: keys(tmp_path) == ["q1"], "the pull in the lake")
     assert 'prewarm_deliveries_total{source="hooks",result="accepted"} 1' in service.get("/metrics").text
 
 
 def test_what_was_acknowledged_is_read_by_the_next_service(tmp_path: Path) -> None:
     """It needs no new delivery for that."""
     with service_over(tmp_path, refresh="1h") as service:
-        until(lambda: service.get("/livez").status_code == 200)
         service.post("/v1/ingest/hooks", json={"events": [EVENT]})
     with service_over(tmp_path):
-        until(lambda: keys(tmp_path) == ["q1"])
+        wait_until(lambda: keys(tmp_path) == ["q1"], "the pull in the lake")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
@@ -173,9 +166,9 @@ def test_logs_of_sources_are_followed(tmp_path: Path) -> None:
         lake=str(tmp_path / "lake"), sources={"log": {"path": str(log)}}, service={"refresh": "1s"}
     )
     with TestClient(create_app(settings, lambda: NOW), BASE):
-        until(lambda: keys(tmp_path) == ["k1"])
+        wait_until(lambda: keys(tmp_path) == ["k1"], "the first line in the lake")
         with log.open("a") as file:
             file.write(
                 json.dumps({"timestamp": "2026-11-24T08:01:00Z", "image": "acme/api:1", "key": "k2"}) + "\n"
             )
-        until(lambda: keys(tmp_path) == ["k1", "k2"])
+        wait_until(lambda: keys(tmp_path) == ["k1", "k2"], "the second line in the lake")
