@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from fastapi import HTTPException
@@ -42,17 +41,17 @@ class Workshop:
             future = self._asked(question, make)
             self._waiting += 1
         try:
-            found: T = future.result(self._patience)
-        except NotYet:
-            raise _later("this is being computed") from None
-        except BaseException:
-            with self._lock:  # the next one who asks tries again
-                if self._made.get(question) is future:
-                    del self._made[question]
-            raise
+            wait([future], self._patience)
         finally:
             with self._lock:
                 self._waiting -= 1
+        if not future.done():
+            raise _later("this is being computed")
+        if future.exception() is not None:
+            with self._lock:  # the next one who asks tries again
+                if self._made.get(question) is future:
+                    del self._made[question]
+        found: T = future.result()
         return found
 
     @property

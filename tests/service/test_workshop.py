@@ -71,6 +71,19 @@ def test_a_refusal_is_passed_on_and_not_kept() -> None:
     workshop.close()
 
 
+def test_a_time_out_of_the_work_itself_is_no_wait() -> None:
+    """It is passed on as any other, and the next one who asks tries again."""
+    workshop = Workshop(patience=60)
+
+    def time_out() -> str:
+        raise TimeoutError("the lake's disk does not answer")
+
+    with pytest.raises(TimeoutError, match="does not answer"):
+        workshop.answer("q", time_out)
+    assert workshop.answer("q", lambda: "back") == "back"
+    workshop.close()
+
+
 def test_the_last_few_answers_are_kept() -> None:
     """The oldest go."""
     workshop = Workshop(patience=60)
