@@ -195,7 +195,7 @@ class Runs:
             result = asyncio.run(self._run(live, work, tell))
         except PrewarmError as refused:
             tell(self._end, live, None, str(refused))
-        except BaseException:
+        except BaseException:  # whatever it was: the pool would keep it, and who watches would wait for ever
             log.exception("run %s failed", live.id)
             tell(self._end, live, None, "a defect; the service's log says which")
         else:

@@ -22,6 +22,7 @@ from fastapi import Depends, Request
 from prewarm.errors import LakeError, NotEnoughHistory, PrewarmError
 from prewarm.lake import Lake
 from prewarm.pipeline.overviews import Overview, overview
+from prewarm.service.problems import DEFECTS
 
 if TYPE_CHECKING:
     from prewarm.settings import Settings
@@ -112,7 +113,7 @@ class Board:
                 self._refused = refused
                 if isinstance(refused, NotEnoughHistory):
                     self._held = None  # the lake was emptied
-            except Exception:
+            except DEFECTS:
                 # A defect must not end the looking: what stands on the board stays, and the log tells.
                 log.exception("the lake could not be looked at")
                 self._refused = LakeError(

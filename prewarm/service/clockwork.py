@@ -23,6 +23,7 @@ from prewarm.pipeline.plan import plan
 from prewarm.pipeline.run import Conduct
 from prewarm.pipeline.schedules import Start, Timetable, due, next_start
 from prewarm.pipeline.switch import refuse_when_paused
+from prewarm.service.problems import DEFECTS
 
 if TYPE_CHECKING:
     from prewarm.service.background import Runs
@@ -90,7 +91,7 @@ class Clockwork:
         while True:
             try:
                 await self.tick(self._now())
-            except Exception:
+            except DEFECTS:  # it must not end the looking: the log tells, and the next look comes
                 log.exception("schedules could not be looked at")
             await asyncio.sleep(EVERY)
 
@@ -155,7 +156,7 @@ class Clockwork:
             what, id = await asyncio.to_thread(self._maintained, timetable, now)
         except PrewarmError as refused:
             what, id = f"refused: {refused}", None
-        except Exception:
+        except DEFECTS:  # nobody awaits this task: the log and the schedule's row tell
             log.exception("schedule %s failed", timetable.name)
             what, id = "a defect; the service's log says which", None
         finally:

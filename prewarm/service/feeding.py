@@ -17,6 +17,7 @@ from prewarm.pipeline.caches import state_folder
 from prewarm.pipeline.feed import feed
 from prewarm.pipeline.follow import follow
 from prewarm.pipeline.inbox import Inbox
+from prewarm.service.problems import DEFECTS
 
 if TYPE_CHECKING:
     from prewarm.pipeline.ingest import IngestResult
@@ -90,7 +91,7 @@ class Feed:
                     self._note(result)
             except PrewarmError as refused:
                 self._complain(str(refused))
-            except Exception:
+            except DEFECTS:  # it must not end the thread: the log and the metrics tell, and it tries again
                 log.exception("logs could not be read")
                 self.trouble = "a defect; the service's log says which"
             self._stop.wait(AGAIN)

@@ -46,7 +46,7 @@ class Guard:
 
         try:
             await self._app(scope, receive, guarded)
-        except Exception:
+        except problems.DEFECTS:
             # Answered in here, so that it is guarded and counted as any other; the server logs its trace.
             if not started:
                 await problems.failure()(scope, receive, guarded)

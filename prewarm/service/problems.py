@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from polars.exceptions import PanicException
 from starlette.exceptions import HTTPException
 
 from prewarm import errors
+
+DEFECTS = (Exception, PanicException)
+"""What is caught where a defect must end nothing else: a panic of Polars is no `Exception`."""
 
 STATUS: dict[type[errors.PrewarmError], int] = {
     errors.InvalidReference: 422,

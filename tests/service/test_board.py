@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from prewarm.errors import LakeError, NotEnoughHistory
@@ -58,12 +59,27 @@ def test_a_lake_in_trouble_leaves_what_stands(board: Board, tmp_path: Path) -> N
     assert board.trouble is None
 
 
-def test_a_defect_is_trouble_as_any_other(board: Board, caplog: pytest.LogCaptureFixture) -> None:
-    """It ends no looking: what stands stays, metrics and readers are told, and the log has the trace."""
-    before, without_zone = board.read(), NOW.replace(tzinfo=None)
-    empty = Board(board.settings, board.now)
+class Panic(datetime):
+    """A moment that cannot be reckoned with."""
+
+    def replace(self, *_: object, **__: object) -> Panic:
+        raise pl.exceptions.PanicException("out of bounds")
+
+
+PANIC = Panic(2026, 11, 24)
+
+
+@pytest.mark.parametrize("moment", [NOW.replace(tzinfo=None), PANIC], ids=["without a zone", "panic"])
+def test_a_defect_is_trouble_as_any_other(
+    board: Board, caplog: pytest.LogCaptureFixture, moment: datetime
+) -> None:
+    """It ends no looking: what stands stays, metrics and readers are told, and the log has the trace.
+
+    A panic of Polars is a defect, too, though Python does not count it among the exceptions.
+    """
+    before, empty = board.read(), Board(board.settings, board.now)
     for each in (board, empty):
-        each.look(without_zone)
+        each.look(moment)
 
     assert board.read() is before
     assert isinstance(board.trouble, LakeError)

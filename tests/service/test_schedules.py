@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
@@ -16,6 +18,8 @@ from prewarm.lake import Lake
 from prewarm.pipeline.caches import state_folder
 from prewarm.pipeline.switch import pause, resume
 from prewarm.service.app import create_app
+from prewarm.service.background import Runs
+from prewarm.service.clockwork import Clockwork
 from prewarm.settings import load
 from prewarm.warming.executor import lock
 from tests.past import lake_with
@@ -166,8 +170,6 @@ def until_idle(service: Service) -> None:
     """Wait for what the last look began."""
 
     async def wait() -> None:
-        import asyncio
-
         await asyncio.gather(*service.client.app.state.clockwork._tasks)  # type: ignore[attr-defined]
 
     service.client.portal.call(wait)  # type: ignore[union-attr]
@@ -220,3 +222,15 @@ def test_a_folder_that_cannot_be_written_is_told_once(
     assert [record.message for record in caplog.records].count(
         f"{state_folder(service.lake) / 'schedules.json'} cannot be written: Is a directory"
     ) == 1
+
+
+async def test_a_panic_ends_no_ticking(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The next look comes as if nothing had happened."""
+
+    def panic() -> datetime:
+        raise pl.exceptions.PanicException("out of bounds")
+
+    settings = load(lake=str(tmp_path / "lake"))
+    async with Clockwork(settings, Runs(settings, panic), panic).ticking():
+        await asyncio.sleep(0)
+        assert "schedules could not be looked at" in caplog.text
