@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,22 +12,10 @@ from prewarm.cli import html, options, output
 from prewarm.cli.report import notes, rows_of
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from prewarm.insight.assessment import Assessment
     from prewarm.settings import Settings
-
-
-class Span(click.ParamType[timedelta]):
-    """A duration with or without a unit."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        from prewarm.quantities import parse_duration
-
-        try:
-            return parse_duration(value)
-        except ValueError as wrong:
-            self.fail(str(wrong), param, ctx)
 
 
 @click.command()
@@ -37,7 +24,9 @@ class Span(click.ParamType[timedelta]):
 @click.option(
     "--registry", metavar="HOST", help="The upstream that names belong to; wins over a logged host."
 )
-@click.option("--ttl", type=Span(), metavar="7d", help="How long the cache keeps a fill, where you know it.")
+@click.option(
+    "--ttl", type=options.DURATION, metavar="7d", help="How long the cache keeps a fill, where you know it."
+)
 @click.option(
     "--html", "file", type=click.Path(path_type=Path), metavar="FILE", help="Also write one HTML page."
 )
