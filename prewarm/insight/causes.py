@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from prewarm.insight.costs import Cost
+from prewarm.demand.selection import image_column
+from prewarm.insight.costs import ASSUMED, Cost
 from prewarm.insight.mirrors import FRESH
 from prewarm.insight.serving import FILLING, TTL, Evidence, Source, judge, source_of
 
@@ -61,7 +62,6 @@ CAUSES = pl.Enum([str(each) for each in Cause])
 STARTS = timedelta(days=1)
 """The beginning of a log fills a modelled cache; it is not judged where the log is twice as long."""
 
-COST = Cost()
 NEW_TAGS = 3
 """Tags on so many days make a repository one that is pushed to regularly."""
 
@@ -112,10 +112,8 @@ def identify(pulls: pl.LazyFrame) -> pl.LazyFrame:
 
     Pulls without a name, of tags that do not exist and checks are left out: they transfer nothing.
     """
-    name = pl.col("registry").fill_null("docker.io") + "/" + pl.col("repository")
-    image = pl.coalesce(name + ":" + pl.col("tag"), name + "@" + pl.col("digest"))
     return (
-        pulls.with_columns(image.alias("image"))
+        pulls.with_columns(image_column())
         .filter(pl.col("image").is_not_null() & (pl.col("kind") != "check").fill_null(True))
         .with_columns(
             pl.struct("site", "image").hash().alias("named"),
@@ -129,7 +127,7 @@ def judged(
     pulls: pl.DataFrame,
     pushes: pl.DataFrame | None = None,
     ttls: Mapping[str, timedelta | None] | None = None,
-    cost: Cost = COST,
+    cost: Cost = ASSUMED,
 ) -> Judged:
     """Judge pulls as `identify` gave them, the oldest ones included: they fill the cache.
 
@@ -144,12 +142,11 @@ def judged(
         site = rows["site"][0]
         how, misses, told = judge(source, declared.get(site, TTL), site in declared)
         caused = _caused(source, how, misses, told, pushes, cost)
-        kept = caused.filter("told")
-        unknown += len(caused) - len(kept)
-        later = _after_the_beginning(kept) if how.kind == "model" else kept
-        beginning += len(kept) - len(later)
-        kept = later
-        doubtful = pl.lit(how.kind == "model" and len(later) == len(caused))
+        known = caused.filter("told")
+        unknown += len(caused) - len(known)
+        kept = _after_the_beginning(known) if how.kind == "model" else known
+        beginning += len(known) - len(kept)
+        doubtful = pl.lit(how.kind == "model" and len(kept) == len(caused))
         parts.append(kept.drop("told").with_columns(doubtful=doubtful & pl.col("miss")))
         evidence.append(how)
     frame = pl.concat(parts) if parts else _empty(pulls)
@@ -281,10 +278,9 @@ def _shared(source: Source, misses: Flags, cause: np.ndarray) -> np.ndarray:
 
 def _waits(frame: pl.DataFrame, how: Evidence, misses: Flags, cost: Cost) -> pl.Series:
     """Seconds that each miss made its client wait for upstream: measured where possible, else modelled."""
-    size = frame["bytes"].fill_null(0).cast(pl.Float64).to_numpy()
-    blobs = frame["blobs"].fill_null(1).cast(pl.Float64).to_numpy()
-    modelled = cost.round_trip * (2 + blobs) + size / cost.bandwidth
-    wait = modelled
+    size = frame["bytes"].fill_null(0).cast(pl.Int64).to_numpy()
+    blobs = frame["blobs"].fill_null(1).cast(pl.Int64).to_numpy()
+    wait = modelled = cost.waiting(blobs, size)
     if how.warmth is not None:
         seconds = frame["seconds"].fill_null(0.0).to_numpy()
         wait = np.maximum(seconds - how.warmth.seconds(size), 0.0)
