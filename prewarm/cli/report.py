@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prewarm.insight.reports import Report, Row
     from prewarm.settings import Settings
 
+# Those of `insight.reports`, which would bring Polars with it.
 NAMES = ("misses", "hit-rate", "latency", "concentration", "savings", "warmed", "holdout", "growth")
 SHOWN = 12  # rows of a table on a terminal
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Query as Parameters
 from pydantic import Field
 
-from prewarm.insight.reports import NAMES
+from prewarm.insight.reports import NAMES, Name
 from prewarm.lake import Lake
 from prewarm.pipeline.advise import advise
 from prewarm.pipeline.reports import Scope, report
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from prewarm.settings import Settings
 
 router = APIRouter(tags=["reports"])
-
-Name = Literal["misses", "hit-rate", "latency", "concentration", "savings", "warmed", "holdout", "growth"]
 
 REPORT = answers.example(
     {

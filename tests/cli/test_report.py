@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from prewarm.cli.report import NAMES
+from prewarm.insight import reports
+from prewarm.pipeline.reports import MAKERS
 from tests.cli.conftest import Prewarm
 
 
@@ -25,6 +27,12 @@ def test_a_report_is_printed_in_every_form(prewarm: Prewarm, log: Path, name: st
     assert rows
     assert table.code == 0
     assert all(line in table.out for line in document["cannot_say"])
+
+
+def test_the_command_line_offers_every_report() -> None:
+    """And none that nobody makes."""
+    assert NAMES == reports.NAMES
+    assert set(NAMES) == set(MAKERS)
 
 
 def test_a_report_nobody_has_is_a_usage_error(prewarm: Prewarm) -> None:

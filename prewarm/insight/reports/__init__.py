@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import polars as pl
 
@@ -13,7 +13,8 @@ from prewarm.errors import UnknownName
 if TYPE_CHECKING:
     import pandas as pd
 
-NAMES = ("misses", "hit-rate", "latency", "concentration", "savings", "warmed", "holdout", "growth")
+Name = Literal["misses", "hit-rate", "latency", "concentration", "savings", "warmed", "holdout", "growth"]
+NAMES: tuple[str, ...] = get_args(Name)
 
 Row = dict[str, Any]
 
