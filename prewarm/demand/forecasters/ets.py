@@ -8,7 +8,7 @@ reference to look at and to compare with, not the engine. It is bounded: 20 imag
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ class ETS:
         fitted = {image: _fitted(values) for image, values in series.items()}
         caps = {image: float(1.5 * values.max() + 5) for image, values in series.items()}
         failed = sorted(history.images[image] for image, found in fitted.items() if found is None)
-        return Smoothed(history, Profile(self.prior), fitted, caps, dispersion, _notes(failed))
+        return Smoothed(history, Profile(self.prior), fitted, caps, dispersion, unfitted(self.name, failed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +81,11 @@ class Smoothed:
         return means
 
 
-def _notes(failed: list[str]) -> tuple[str, ...]:
+def unfitted(model: str, failed: Sequence[str]) -> tuple[str, ...]:
+    """What a reader should know of the images that `model` could not be fitted to; nothing without any."""
     if not failed:
         return ()
-    return (f"ets could not be fitted to {len(failed)} images ({failed[0]}, …), which have the profile",)
+    return (f"{model} could not be fitted to {len(failed)} images ({failed[0]}, …), which have the profile",)
 
 
 def busiest(history: Grid, count: int) -> NDArray[np.int64]:

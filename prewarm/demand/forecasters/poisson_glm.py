@@ -16,7 +16,7 @@ import numpy as np
 
 from prewarm.demand.distribution import TYPICAL, Dispersion, calibrate
 from prewarm.demand.forecasters import FLAT, Prior
-from prewarm.demand.forecasters.ets import HOURS, SEASON, busiest
+from prewarm.demand.forecasters.ets import HOURS, SEASON, busiest, unfitted
 from prewarm.demand.forecasters.profile import Profile
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ class PoissonGLM:
         known = history.observed[-HOURS:]
         images = busiest(history, self.busiest) if known.sum() >= 3 * SEASON else np.empty(0, np.int64)
         pulls = history.counts[images, max(0, history.hours - HOURS) :].toarray()[:, known]
-        terms = _terms(history.clock())[-HOURS:][known]
+        terms = _terms(history.clock(), np.arange(history.hours - 1, -1, -1.0))[-HOURS:][known]
         found = {int(image): _coefficients(terms, y) for image, y in zip(images, pulls, strict=True)}
         failed = sorted(history.images[image] for image, each in found.items() if each is None)
         caps = {int(image): float(1.5 * y.max() + 5) for image, y in zip(images, pulls, strict=True)}
-        return Regressed(history, Profile(self.prior), found, caps, dispersion, _notes(failed))
+        return Regressed(history, Profile(self.prior), found, caps, dispersion, unfitted(self.name, failed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,25 +77,23 @@ class Regressed:
     def means(self, ahead: range) -> NDArray[np.float32]:
         """Expected pulls, images x len(ahead)."""
         means = self.profile.forecast(self.history, ahead)
-        terms = _terms(self.history.clock(ahead), -1.0)
+        terms = _terms(self.history.clock(ahead), np.zeros(len(ahead)))
         for image, found in self.coefficients.items():
             if found is not None:
                 means[image] = np.exp(np.minimum(terms @ found, np.log(self.caps[image])))
         return means
 
 
-def _terms(told: Clock, age: float | None = None) -> NDArray[np.float64]:
+def _terms(told: Clock, age: NDArray[np.float64]) -> NDArray[np.float64]:
     """Regressors, hour x term: 1, day off, a recent level, and sines and cosines of the day for each kind.
 
-    `age` is how many hours before the cutoff every hour lies, by default as the hours of a history do.
+    `age` is how many hours before the last known one each hour lies; 0 for those to come.
     """
-    hours = len(told.hour)
-    before = np.arange(hours - 1, -1, -1.0) if age is None else np.full(hours, max(age, 0.0))
     off = (told.weekend | told.holiday).astype(np.float64)
     angles = 2 * np.pi * np.outer(told.hour, np.arange(1, HARMONICS + 1)) / 24
     waves = np.hstack([np.sin(angles), np.cos(angles)])
-    level = np.exp(-before / RECENT)
-    return np.column_stack([np.ones(hours), off, level, waves * (1 - off)[:, None], waves * off[:, None]])
+    level = np.exp(-age / RECENT)
+    return np.column_stack([np.ones(len(off)), off, level, waves * (1 - off)[:, None], waves * off[:, None]])
 
 
 def _coefficients(terms: NDArray[np.float64], pulls: NDArray[np.floating]) -> NDArray[np.float64] | None:
@@ -116,11 +114,3 @@ def _coefficients(terms: NDArray[np.float64], pulls: NDArray[np.floating]) -> ND
     fitted = np.exp(np.clip(terms @ coefficients, -50, 50))
     honest = np.isfinite(coefficients).all() and fitted.max() <= 10 * (pulls.max() + 1)
     return coefficients if honest else None
-
-
-def _notes(failed: list[str]) -> tuple[str, ...]:
-    if not failed:
-        return ()
-    return (
-        f"poisson-glm could not be fitted to {len(failed)} images ({failed[0]}, …), which have the profile",
-    )

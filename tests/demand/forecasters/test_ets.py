@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from prewarm.demand.forecasters.ets import ETS, Smoothed, _notes
+from prewarm.demand.forecasters.ets import ETS, Smoothed, unfitted
 from prewarm.demand.forecasters.profile import Profile
 from tests.contracts import DAY, busy
 
@@ -26,5 +26,5 @@ def test_a_series_that_could_not_be_fitted_has_the_profile() -> None:
 
 def test_a_failed_fit_is_told() -> None:
     """No fallback is silent, and no note is made of nothing."""
-    assert _notes([]) == ()
-    assert "2 images (docker.io/a:1" in _notes(["docker.io/a:1", "docker.io/b:1"])[0]
+    assert unfitted("ets", []) == ()
+    assert "2 images (docker.io/a:1" in unfitted("ets", ["docker.io/a:1", "docker.io/b:1"])[0]

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from prewarm.demand.forecasters.poisson_glm import PoissonGLM, _notes
+from prewarm.demand.forecasters.ets import unfitted
+from prewarm.demand.forecasters.poisson_glm import PoissonGLM
 from prewarm.demand.forecasters.profile import Profile
 from prewarm.demand.series import WEEK
 from tests.contracts import DAY, busy, history
@@ -35,5 +36,6 @@ def test_an_image_whose_regression_failed_has_the_profile() -> None:
     grid = busy()
     failed = replace(PoissonGLM(busiest=1).fit(grid), coefficients={len(grid.images) - 1: None})
     assert np.array_equal(failed.means(DAY), Profile().forecast(grid, DAY))
-    assert _notes([]) == ()
-    assert "2 images (docker.io/a:1" in _notes(["docker.io/a:1", "docker.io/b:1"])[0]
+    assert unfitted("poisson-glm", []) == ()
+    told = unfitted("poisson-glm", ["docker.io/a:1", "docker.io/b:1"])[0]
+    assert told.startswith("poisson-glm could not be fitted to 2 images (docker.io/a:1")
