@@ -172,10 +172,11 @@ def score(
 ) -> int:
     """Let every model forecast the `hours` hours after each origin of `at`, and add to its tally.
 
-    Returns how many origins that were: where nothing was known before or all was an outage, none can.
-
     A model sees the images that were pulled before the origin, and nothing else. Hours of an outage do not
     count. `timer` tells seconds.
+
+    Returns how many origins that were: one before which nothing was pulled, or with nothing but an outage
+    after it, is passed over.
     """
     scored = 0
     for origin in at:

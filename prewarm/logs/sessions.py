@@ -52,9 +52,8 @@ def sessions(accesses: pl.DataFrame, gap: timedelta = GAP) -> pl.DataFrame:
 def _order(requests: pl.DataFrame) -> pl.DataFrame:
     """`who` asked, as a number, and the `row` of each request, by client, then time, then offset."""
     keys = requests.select(
-        who=pl.struct(
-            *IDENTITY, "family_of_agent"
-        ).hash(),  # of 64 bits: 10^6 clients collide once in 10^7 logs
+        # Of 64 bits: 10^6 clients collide once in 10^7 logs.
+        who=pl.struct(*IDENTITY, "family_of_agent").hash(),
         asked=pl.col("asked").to_physical(),
         offset=pl.col("offset").fill_null(0),
     )

@@ -232,9 +232,9 @@ class _Cutter:
     def feed(self, piece: bytes) -> Iterator[Chunk]:
         ordinary = self.dropping is None and self.offset >= self.border
         if ordinary and (size := piece.rfind(b"\n") + 1):
-            line_by_line = not self.rest and size == len(piece)
+            whole_lines = not self.rest and size == len(piece)
             # Copied once, not twice, or not at all.
-            self.rest = piece if line_by_line else b"".join([self.rest, memoryview(piece)[:size]])
+            self.rest = piece if whole_lines else b"".join([self.rest, memoryview(piece)[:size]])
             yield self._take(len(self.rest))
             piece = piece[size:]
         self.rest += piece

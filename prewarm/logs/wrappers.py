@@ -52,10 +52,10 @@ def peel(lines: pl.DataFrame, chain: Chain, hints: Hints) -> pl.DataFrame:
 
 def inside(lines: pl.DataFrame, chain: Chain, hints: Hints, format: Format) -> pl.DataFrame:
     """What `format` is to parse: `lines` peeled, with `stamp` for a format whose lines have no time."""
-    return seen(peel(lines, chain, hints), format)
+    return for_format(peel(lines, chain, hints), format)
 
 
-def seen(peeled: pl.DataFrame, format: Format) -> pl.DataFrame:
+def for_format(peeled: pl.DataFrame, format: Format) -> pl.DataFrame:
     """`peeled` lines as `format` parses them: `stamp` is for those whose lines have no time."""
     return peeled if getattr(format, "needs_stamp", False) else peeled.select("offset", "line")
 

@@ -233,7 +233,8 @@ def _parsed(unit: Unit) -> tuple[Parsed, int, int]:
         return *scanned, unit.chunk.dropped
     frame, too_long = streams.lines(unit.chunk)
     peeled = wrappers.peel(frame, log.wrappers, log.hints)
-    parsed = scanned[0] if scanned else log.format.parse(wrappers.seen(peeled, log.format), _hints(unit))
+    inner = wrappers.for_format(peeled, log.format)
+    parsed = scanned[0] if scanned else log.format.parse(inner, _hints(unit))
     if _has_strays(parsed, unit):
         parsed = strays.reread(parsed, peeled, log.format, log.hints, registered())
     return wrappers.keyed(parsed, frame, log.wrappers), len(frame), too_long

@@ -1,7 +1,7 @@
 """Request logs that are one line of text a request: a pattern for each family.
 
-Harbor's proxy and nginx's timed_combined, Nexus, Quay's nginx, Traefik, HAProxy, Envoy and Istio, the S3
-server access log. Most narrow down the combined format.
+Harbor's proxy and nginx's timed_combined, Nexus, Quay's nginx, Traefik, combined behind a virtual host,
+HAProxy, Envoy and Istio, the S3 server access log. Most narrow down the combined format.
 """
 
 from __future__ import annotations
