@@ -11,10 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
 import os
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,38 +22,12 @@ from pathlib import Path
 import aiohttp
 
 from prewarm.lake import Lake
-
-
-def body(numbers: list[int], name: str = "e") -> bytes:
-    """One envelope, as a registry sends it."""
-    return json.dumps({"events": [event(number, name) for number in numbers]}).encode()
-
-
-def event(number: int, name: str) -> dict[str, object]:
-    """A client of its own fetches a manifest."""
-    repository = f"acme/app{number % 50}"
-    return {
-        "id": f"{name}{number}",
-        "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "action": "pull",
-        "target": {
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "repository": repository,
-            "url": f"http://mirror:5000/v2/{repository}/manifests/1.0",
-            "tag": "1.0",
-        },
-        "request": {
-            "id": f"{name}-q{number}",
-            "addr": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}:1",
-            "host": "mirror:5000",
-            "method": "GET",
-            "useragent": "docker/29",
-        },
-    }
+from tests.e2e.notifications import envelope
+from tests.e2e.servers import LOOPBACK, free_port
 
 
 async def send(
-    url: str, seconds: float, connections: int, events: int, name: str = "e"
+    url: str, seconds: float, connections: int, events: int, name: str = ""
 ) -> tuple[int, list[float]]:
     """Events acknowledged, and the seconds of each request."""
     counter, took = itertools.count(), []
@@ -65,7 +37,7 @@ async def send(
         async def one() -> int:
             done = 0
             while time.monotonic() < end:
-                data = body([next(counter) for _ in range(events)], name)
+                data = envelope([next(counter) for _ in range(events)], name)
                 began = time.monotonic()
                 async with session.post(
                     url, data=data, headers={"Content-Type": "application/json"}
@@ -99,14 +71,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "prewarm.toml").write_text('[sources.mirror]\nregistry = "docker.io"\n')
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         command = [sys.executable, "-m", "prewarm", "serve", "--json", "--port", str(port)]
         command += ["--lake", str(folder / "lake"), "--config", str(folder / "prewarm.toml")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as service:
             assert service.stdout is not None
             service.stdout.readline()
-            url = f"http://127.0.0.1:{port}/v1/ingest/mirror"
+            url = f"http://{LOOPBACK}:{port}/v1/ingest/mirror"
             asyncio.run(send(url, 1, 1, 1, "warm-up"))
             count, took = asyncio.run(send(url, asked.seconds, asked.connections, asked.events))
             while Lake.open(folder / "lake").read("pulls").height < count:
@@ -119,7 +90,8 @@ def main() -> None:
         )
         print(f"p50 {took[len(took) // 2] * 1e3:.1f} ms, p99 {took[int(len(took) * 0.99)] * 1e3:.1f} ms")
         print(f"{count / (cpu.ru_utime + cpu.ru_stime):,.0f} events per CPU second, the lake included")
-        print(f"the disk alone: {disk(folder, len(body([1] * asked.events)), 2):,.0f} synchronised appends/s")
+        appends = disk(folder, len(envelope([1] * asked.events)), 2)
+        print(f"the disk alone: {appends:,.0f} synchronised appends/s")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 import threading
@@ -15,13 +14,12 @@ from functools import partial
 from hashlib import sha256
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 from urllib.request import Request, urlopen
 
 import polars as pl
 
 from prewarm.lake import Lake
-from tests.e2e import images
+from tests.e2e import images, notifications
 from tests.e2e.rounds import ROUNDS, tell
 from tests.e2e.servers import LOOPBACK, Distribution, Process, free_port, listening, skopeo, wait_until
 
@@ -118,34 +116,14 @@ class Senders:
                 self.acknowledged.update(f"q{number}" for number in numbers)
 
     def _sent(self, numbers: list[int]) -> bool:
-        body = json.dumps({"events": [event(number) for number in numbers]}).encode()
-        request = Request(f"http://{LOOPBACK}:{self.port}/v1/ingest/mirror", body, method="POST")
+        url = f"http://{LOOPBACK}:{self.port}/v1/ingest/mirror"
+        request = Request(url, notifications.envelope(numbers), method="POST")
         request.add_header("Content-Type", "application/vnd.docker.distribution.events.v1+json")
         try:
             with urlopen(request, timeout=30) as answer:
                 return bool(answer.status == 202)
         except (OSError, HTTPException):
             return False
-
-
-def event(number: int) -> dict[str, Any]:
-    """A client of its own fetches a manifest."""
-    address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-    repository = f"acme/app{number % 50}"
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {
-        "id": f"e{number}",
-        "timestamp": at,
-        "action": "pull",
-        "target": {
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "repository": repository,
-            "url": f"http://mirror:5000/v2/{repository}/manifests/1.0",
-            "tag": "1.0",
-        },
-        "request": {"id": f"q{number}", "addr": f"{address}:1", "host": "mirror:5000", "method": "GET",
-                    "useragent": "docker/29"},
-    }  # fmt: skip
 
 
 def test_every_acknowledged_event_is_in_the_lake_once(folder: Path) -> None:
