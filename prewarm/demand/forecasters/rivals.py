@@ -37,14 +37,11 @@ class Baseline(Protocol):
     def forecast(self, history: Grid, ahead: range) -> NDArray[np.float32]: ...
 
 
-FLAT: tuple[Baseline, ...] = (
-    Last24Hours(),
-    Last7Days(),
-    Cumulative(),
-    EWMA(),
-)  # tsb ranks as ewma does, and costs more
+STEADY: tuple[Baseline, ...] = (Last24Hours(), Last7Days(), Cumulative(), EWMA())
+"""They say the same of every hour. TSB would rank as EWMA does, and costs more."""
+
 RHYTHMIC: tuple[Baseline, ...] = (Yesterday(), SeasonalNaive(), HourOfWeek())
-RIVALS: Mapping[str, Baseline] = {model.name: model for model in (*FLAT, *RHYTHMIC)}
+RIVALS: Mapping[str, Baseline] = {model.name: model for model in (*STEADY, *RHYTHMIC)}
 DAYS = 5  # of tests without which nothing is decided
 AHEAD = 0.01  # of a perfect ranking, by which a baseline must be ahead
 ERRORS = 2.5  # standard errors of the daily differences that this must be
@@ -105,8 +102,8 @@ def scores(
     before: Grid, ahead: range, pulls: NDArray[np.float32], there: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.float64]]:
     """How well every baseline would have ranked the images that were `there`, by hour of `ahead`."""
-    flat = {m.name: sampled(pulls[there], m.forecast(before, ahead[:1])[there]) for m in FLAT}
-    return flat | {m.name: sampled(pulls[there], m.forecast(before, ahead)[there]) for m in RHYTHMIC}
+    steady = {m.name: sampled(pulls[there], m.forecast(before, ahead[:1])[there]) for m in STEADY}
+    return steady | {m.name: sampled(pulls[there], m.forecast(before, ahead)[there]) for m in RHYTHMIC}
 
 
 def fallback(

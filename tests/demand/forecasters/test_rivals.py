@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from prewarm.demand.forecasters.auto import Auto
-from prewarm.demand.forecasters.rivals import RIVALS, fallback, gained
+from prewarm.demand.forecasters.rivals import RIVALS, Fallback, fallback, gained
 from tests.contracts import DAY, busy
 
 WEEK_OF_DAYS = np.repeat(np.arange(7), 10)
@@ -52,10 +54,6 @@ def test_hours_without_pulls_say_nothing() -> None:
 
 def test_an_average_that_fell_back_says_what_the_baseline_says() -> None:
     """The hours of that stretch are the baseline's (ties broken by the average), the others stay."""
-    from dataclasses import replace
-
-    from prewarm.demand.forecasters.rivals import Fallback
-
     grid = busy()
     usual = Auto().fit(grid)
     fallen = replace(usual, fallbacks=(Fallback("ewma", 0.9, 0.8), None))
