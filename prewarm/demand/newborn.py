@@ -114,10 +114,8 @@ def _lives(
 
 def _usual(history: Grid, family: NDArray[np.int64], count: int) -> NDArray[np.float64]:
     """Pulls an hour of an image, by repository; of the site's where none of its images is known."""
-    total, images = (
-        np.bincount(family, history.counts.sum(axis=1), count),
-        np.bincount(family, minlength=count),
-    )
+    total = np.bincount(family, history.counts.sum(axis=1), count)
+    images = np.bincount(family, minlength=count)
     site = total.sum() / max(images.sum(), 1)
     return np.where(images > 0, total / np.maximum(images, 1), site) / max(history.hours, 1)
 
@@ -139,7 +137,6 @@ def _rates(pulled: _Lives, pushed: _Lives, images: NDArray[np.float64], age: int
         expected = usual[pushed.repository] * hours
         ratio = (pulls.sum() + DOUBT) / (expected.sum() + DOUBT)
         came = np.bincount(pushed.repository, pulls, count) + DOUBT * ratio
-        rates[:, begin:end] = (usual * came / (np.bincount(pushed.repository, expected, count) + DOUBT))[
-            :, None
-        ]
+        rate = usual * came / (np.bincount(pushed.repository, expected, count) + DOUBT)
+        rates[:, begin:end] = rate[:, None]
     return rates
