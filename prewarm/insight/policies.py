@@ -13,19 +13,13 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from prewarm.insight.mirrors import WarmRun
-from prewarm.insight.traces import MICROSECOND, Content, Trace, micros, moment
+from prewarm.insight.traces import MICROSECOND, Content, Push, Trace, Window, micros, moment
 
 Resolve = Callable[[str, datetime], Content | None]
 """What an image's tag points to upstream at a time; None when there is no such tag."""
 
 Lists = list[tuple[datetime, Sequence[str]]]
 """(time of the run, images in the order in which they are warmed)."""
-
-Window = tuple[datetime, datetime]
-"""From a run to the next one: [start, end)."""
-
-Push = tuple[int, str, Content]
-"""(microseconds, image, what its tag stands for from then on)."""
 
 WEEK = timedelta(days=7)
 SUBSCRIBED = 4 * WEEK

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from prewarm.demand.selection import image_column
-from prewarm.insight.traces import Content, Trace, micros
+from prewarm.insight.traces import Content, Push, Trace, micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,13 +49,13 @@ class Known:
 class Recollection:
     """A site's past pulls, and the moments at which its tags became what they were.
 
-    A tag stood for what was pushed or pulled last. `pushes` are (microseconds, image, content), in order.
+    A tag stood for what was pushed or pulled last. `pushes` are in order.
     """
 
     trace: Trace
     known: Known
     changes: Mapping[str, tuple[Sequence[int], Sequence[Content]]] = field(default_factory=dict)
-    pushes: Sequence[tuple[int, str, Content]] = ()
+    pushes: Sequence[Push] = ()
 
     def resolve(self, image: str, time: datetime) -> Content | None:
         """What `image` stood for just before `time`, as far as was known then; None: nobody had named it."""
@@ -173,6 +173,6 @@ def _changes(told: pl.DataFrame, contents: Sequence[Content]) -> dict[str, tuple
     return found
 
 
-def _pushed(told: pl.DataFrame, contents: Sequence[Content]) -> list[tuple[int, str, Content]]:
+def _pushed(told: pl.DataFrame, contents: Sequence[Content]) -> list[Push]:
     rows = told.filter("push").select(pl.col("timestamp").dt.epoch("us"), "image", "content")
     return [(time, image, contents[content]) for time, image, content in rows.iter_rows()]

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from prewarm.insight.costs import ASSUMED, Cost
 from prewarm.insight.mirrors import Cause, Mirror, Objects, Passage, WarmRun, passage
-from prewarm.insight.traces import MICROSECOND, Pull, Trace, micros, traced
+from prewarm.insight.traces import MICROSECOND, Pull, Trace, Window, micros, traced
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,9 +100,6 @@ class Result:
     def percentile(self, percent: float) -> float | None:
         """Seconds that so many percent of the scored pulls stayed within; None without pulls."""
         return float(np.percentile(self.took, percent)) if len(self.took) else None
-
-
-Window = tuple[datetime, datetime]
 
 
 def replay(

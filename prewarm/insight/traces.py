@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
+Window = tuple[datetime, datetime]
+"""A stretch of time: [start, end)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -27,6 +30,10 @@ class Content:
     @property
     def bytes(self) -> int:
         return sum(size for _, size in self.blobs)
+
+
+Push = tuple[int, str, Content]
+"""(microseconds, image, what its tag stands for from then on)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import polars as pl
 
 from prewarm.demand import forecasters, ranking, series
 from prewarm.errors import NotEnoughHistory
-from prewarm.insight.policies import Lists, Window
+from prewarm.insight.policies import Lists
+from prewarm.insight.traces import Window
 from prewarm.pipeline.histories import Counting, Extent, begin, demand_among, prior
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from prewarm.errors import NotEnoughHistory, SettingsError
 from prewarm.insight import policies
 from prewarm.insight.costs import OFFICE, Cost, measured
 from prewarm.insight.mirrors import WarmRun
-from prewarm.insight.policies import Window
 from prewarm.insight.recollections import Known, Recollection, recollect
 from prewarm.insight.replay import Result
 from prewarm.insight.replay import replay as through
+from prewarm.insight.traces import Window
 from prewarm.insight.verdict import Verdict, verdict
 from prewarm.pipeline.hindsight import Hindsight, moments
 from prewarm.pipeline.histories import (

@@ -11,9 +11,9 @@ from prewarm.demand import forecasters, ranking
 from prewarm.errors import SettingsError, UnknownName
 from prewarm.insight.costs import Cost
 from prewarm.insight.mirrors import Mirror
-from prewarm.insight.policies import Window
 from prewarm.insight.recollections import SCOPES, Known
 from prewarm.insight.replay import Result, over_quota, together
+from prewarm.insight.traces import Window
 from prewarm.insight.verdict import Verdict
 
 if TYPE_CHECKING:
