@@ -186,8 +186,6 @@ def forecast(
     The last hour of the frame is the last known one; `site` gives the clock (UTC). Raises SettingsError for
     frames, `h` and levels that cannot be used, UnknownName for the model.
     """
-    if not 1 <= h <= MAX_HOURS:
-        raise SettingsError(f"h {h} cannot be used; expected 1 to {MAX_HOURS} hours, such as 24")
     if not all(0 < percent < 100 for percent in level):
         raise SettingsError(f"level {tuple(level)!r} cannot be used; expected percents such as 80, 90")
     grid, name, means, dispersion = _fitted(df, h, model, site)
@@ -220,8 +218,6 @@ def rank(
     Returns `rank, image, mean, probability, bytes, score`; `sizes` (bytes by image) serve the objective
     `bytes`. Raises as `forecast` does.
     """
-    if not 1 <= h <= MAX_HOURS:
-        raise SettingsError(f"h {h} cannot be used; expected 1 to {MAX_HOURS} hours, such as 24")
     grid, _, means, dispersion = _fitted(df, h, model, site)
     expected = ranking.expect(grid.images, means, dispersion, np.ones(h))
     return _ranked(ranking.rank(expected, sizes or {}, objective, top))
@@ -230,6 +226,8 @@ def rank(
 def _fitted(
     df: pd.DataFrame, h: int, model: str, site: Site | None
 ) -> tuple[Grid, str, NDArray[np.float32], Dispersion]:
+    if not 1 <= h <= MAX_HOURS:
+        raise SettingsError(f"h {h} cannot be used; expected 1 to {MAX_HOURS} hours, such as 24")
     shipped = prior()
     grid = frames.history(df, site)
     chosen = forecasters.load(model, shipped)
