@@ -75,14 +75,16 @@ def main() -> None:
         command = [sys.executable, "-m", "prewarm", "serve", "--json", "--port", str(port)]
         command += ["--lake", str(folder / "lake"), "--config", str(folder / "prewarm.toml")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as service:
-            assert service.stdout is not None
-            service.stdout.readline()
-            url = f"http://{LOOPBACK}:{port}/v1/ingest/mirror"
-            asyncio.run(send(url, 1, 1, 1, "warm-up"))
-            count, took = asyncio.run(send(url, asked.seconds, asked.connections, asked.events))
-            while Lake.open(folder / "lake").read("pulls").height < count:
-                time.sleep(0.5)
-            service.terminate()
+            try:
+                assert service.stdout is not None
+                service.stdout.readline()
+                url = f"http://{LOOPBACK}:{port}/v1/ingest/mirror"
+                asyncio.run(send(url, 1, 1, 1, "warm-up"))
+                count, took = asyncio.run(send(url, asked.seconds, asked.connections, asked.events))
+                while Lake.open(folder / "lake").read("pulls").height < count:
+                    time.sleep(0.5)
+            finally:
+                service.terminate()
         cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
         took.sort()
         print(
