@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,39 +18,17 @@ if TYPE_CHECKING:
 def schedules(settings: Settings, as_json: bool) -> None:
     """List the schedules: what each does, when it begins next, what it did last."""
     from prewarm.lake import Lake
-    from prewarm.pipeline.agenda import Agenda, Entry
+    from prewarm.pipeline.agenda import Agenda
+    from prewarm.service.timetables import rows
 
-    entries, now = Agenda(Lake.open(settings.lake)).read(), datetime.now(UTC)
-    rows = [_row(settings, name, entries.get(name, Entry()), now) for name in sorted(settings.schedules)]
+    found = rows(settings, Agenda(Lake.open(settings.lake)), datetime.now(UTC))
+    told = [row | {"what": "paused" if row["paused"] else row["problem"] or row["what"]} for row in found]
     if as_json:
-        output.print_json({"schedules": rows})
+        output.print_json({"schedules": told})
         return
     columns = ("name", "verb", "cache", "mode", "next", "last", "what")
-    shown = [[_shown(row[column]) for column in columns] for row in rows]
+    shown = [[_shown(row[column]) for column in columns] for row in told]
     output.print_table(("schedule", *columns[1:]), shown)
-
-
-def _row(settings: Settings, name: str, entry: Any, now: datetime) -> dict[str, Any]:
-    from prewarm.errors import PrewarmError
-    from prewarm.pipeline.schedules import next_start
-
-    section = settings.schedule(name)
-    start, problem = None, None
-    try:
-        start = next_start(settings.timetable(name), now)
-    except PrewarmError as refused:
-        problem = str(refused)
-    return {
-        "name": name,
-        "verb": section.verb,
-        "cache": section.cache,
-        "mode": section.mode,
-        "paused": entry.paused,
-        "next": start.at if start else None,
-        "last": entry.last,
-        "what": "paused" if entry.paused else problem or entry.what,
-        "run": entry.run,
-    }
 
 
 def _shown(value: object) -> str:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prewarm.errors import CacheBusy, Paused, PrewarmError
 from prewarm.lake import Lake
@@ -46,34 +46,6 @@ class Clockwork:
         self._busy: set[str] = set()  # caches that maintenance is at work on
         self._tasks: set[asyncio.Task[None]] = set()
         self._told: dict[str, str] = {}  # by schedule, the last refusal
-
-    def rows(self, now: datetime) -> list[dict[str, Any]]:
-        """Every schedule: what it does, when it is due next, what it did last."""
-        entries = self.agenda.read()
-        return [self._row(name, entries.get(name, Entry()), now) for name in sorted(self._settings.schedules)]
-
-    def _row(self, name: str, entry: Entry, now: datetime) -> dict[str, Any]:
-        section = self._settings.schedule(name)
-        start, problem, zone = None, None, None
-        try:
-            timetable = self._settings.timetable(name)
-            zone = timetable.site.timezone
-            start = next_start(timetable, max(entry.until or now, now))
-        except PrewarmError as refused:
-            problem = str(refused)
-        return {
-            "name": name,
-            "verb": section.verb,
-            "cache": section.cache,
-            "mode": section.mode,
-            "timezone": zone,
-            "paused": entry.paused,
-            "next": start.at if start else None,
-            "last": entry.last,
-            "what": entry.what,
-            "run": entry.run,
-            "problem": problem,
-        }
 
     @asynccontextmanager
     async def ticking(self) -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from fastapi import Query as Parameters
 from prewarm.service import answers
 from prewarm.service.access import Granted, log_change
 from prewarm.service.board import Now
+from prewarm.service.timetables import rows
 
 if TYPE_CHECKING:
     from prewarm.service.clockwork import Clockwork
@@ -46,12 +47,12 @@ def schedules(
     question: Annotated[Question, Parameters()], request: Request, grant: Granted, now: Now
 ) -> Response:
     """Every schedule: when it begins next, what it did last, whether it is paused."""
-    rows = [
+    shown = [
         row
-        for row in _clockwork(request).rows(now)
+        for row in rows(request.app.state.settings, _clockwork(request).agenda, now)
         if grant.sites is None or _site(request, row["cache"]) in grant.sites
     ]
-    return answers.reply(request, answers.as_json({"total": len(rows), "schedules": rows}), held=False)
+    return answers.reply(request, answers.as_json({"total": len(shown), "schedules": shown}), held=False)
 
 
 @commands.post("/schedules/{name}/pause", responses=answers.told(200, "it waits", ROW, REFUSALS))
@@ -72,10 +73,10 @@ def resume(name: str, request: Request, grant: Granted, now: Now) -> dict[str, A
 def _set(name: str, paused: bool, request: Request, grant: Granted, now: Now) -> dict[str, Any]:
     settings: Settings = request.app.state.settings
     grant.check_site(_site(request, settings.schedule(name).cache))
-    clockwork = _clockwork(request)
-    clockwork.agenda.pause(name, paused)
+    agenda = _clockwork(request).agenda
+    agenda.pause(name, paused)
     log_change(grant, "schedule paused" if paused else "schedule resumed", schedule=name)
-    return next(row for row in clockwork.rows(now) if row["name"] == name)
+    return next(row for row in rows(settings, agenda, now) if row["name"] == name)
 
 
 def _site(request: Request, cache: str) -> str | None:
