@@ -73,12 +73,11 @@ def report(
 
 
 def as_csv(made: Report) -> str:
-    """The first table, RFC 4180; the summary where a report has no table."""
-    rows = next((rows for rows in made.tables.values() if rows), [made.summary])
+    """The report's main table, RFC 4180."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(rows[0])
-    for row in rows:
+    writer.writerow(made.main[0])
+    for row in made.main:
         writer.writerow(
             [output.plain(value) if isinstance(value, datetime) else value for value in row.values()]
         )

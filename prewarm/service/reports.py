@@ -78,8 +78,7 @@ def reports(name: Name, question: Annotated[Question, Parameters()], request: Re
         found = report(lake, name, question.scope, settings.terms(question.site))
         if question.format == "json":
             return answers.as_json(found.document())
-        rows = next((rows for rows in found.tables.values() if rows), [dict(found.summary)])
-        return answers.as_csv(rows[0], rows)
+        return answers.as_csv(found.main[0], found.main)
 
     return _answer(request, (name, question), question.format, made)
 

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Key figures, tables of rows (the first one is the report's CSV), and what it cannot say and why."""
+    """Key figures, tables of rows, and what it cannot say and why."""
 
     name: str
     summary: Mapping[str, Any]
@@ -42,6 +42,11 @@ class Report:
             for key, value in self.summary.items()
             if _number(value) and _number(self.before.get(key))
         }
+
+    @property
+    def main(self) -> Sequence[Mapping[str, Any]]:
+        """The rows of its CSV: those of the first table that has any, else the summary as one."""
+        return next((rows for rows in self.tables.values() if rows), [self.summary])
 
     def document(self) -> dict[str, Any]:
         """What `prewarm report NAME --json` prints."""
