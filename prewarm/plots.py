@@ -62,7 +62,7 @@ def band(df: pd.DataFrame, forecasts: pd.DataFrame, unique_id: str, level: int =
     `forecasts` is what `prewarm.forecast` returns, with the columns `<model>-lo-<level>` and `-hi-`.
     """
     _known(tuple(df["unique_id"].unique()), unique_id)
-    past = df[df["unique_id"] == unique_id].sort_values("ds").tail(168)
+    past = df[df["unique_id"] == unique_id].sort_values("ds").tail(_WEEK)
     ahead = forecasts[forecasts["unique_id"] == unique_id].sort_values("ds")
     model = next(str(name)[: -len(f"-lo-{level}")] for name in ahead.columns if f"-lo-{level}" in str(name))
     figure, axes = _figure(9, 3.2, _short(unique_id))

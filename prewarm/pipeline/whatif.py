@@ -216,6 +216,7 @@ def ordered(names: Sequence[str]) -> list[str]:
 
 
 def check(asked: WhatIf) -> None:
+    """Raise UnknownName or SettingsError for what no lake could answer."""
     for name in asked.policies:
         if name not in known_policies():
             raise UnknownName("policy", name, known_policies())
