@@ -141,6 +141,16 @@ def rewrite(name: str, table: Mapping[str, str]) -> str:
     return table[longest] + name[len(longest) :]
 
 
+def served_path(reference: Reference, table: Mapping[str, str]) -> str:
+    """The repository's path on a server that renames by `table`; its own where no prefix fits.
+
+    >>> served_path(Reference.parse("nginx:1.25"), {"docker.io/": "hub/"})
+    'hub/library/nginx'
+    """
+    name = rewrite(reference.name, table)
+    return reference.repository if name == reference.name else name
+
+
 def _is_host_only(rest: str) -> bool:
     """`[::1]` alone would split at a colon inside the brackets."""
     return rest.endswith("]")

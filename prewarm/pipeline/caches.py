@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from prewarm import plugins
 from prewarm.errors import PrewarmError, SettingsError
-from prewarm.references import Reference, rewrite
+from prewarm.references import Reference, served_path
 from prewarm.warming.caches import Cache, Driver, Finding, Surroundings
 from prewarm.warming.pacing import Pace
 from prewarm.warming.planning import Rules
@@ -72,8 +72,7 @@ def place(spec: CacheSpec, reference: Reference) -> str:
     """Where the layers of an image lie in the cache: the repository's path there, "" where all are shared."""
     if not _pull_through(spec):
         return ""
-    name = rewrite(reference.name, dict(spec.rewrite))
-    return reference.repository if name == reference.name else name
+    return served_path(reference, spec.rewrite)
 
 
 @asynccontextmanager

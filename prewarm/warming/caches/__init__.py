@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from prewarm.references import rewrite
+from prewarm.references import served_path
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -114,9 +114,8 @@ class Surroundings:
 
         Raises ForbiddenHost when that registry is not listed.
         """
-        name = rewrite(reference.name, self.rewrite)
-        path = reference.repository if name == reference.name else name
-        return self.registries.of(self.upstream or reference.registry), path
+        registry = self.registries.of(self.upstream or reference.registry)
+        return registry, served_path(reference, self.rewrite)
 
     async def current(self, reference: Reference) -> str:
         """The digest that `reference` has at its origin now, by HEAD: it costs no pull of a quota."""

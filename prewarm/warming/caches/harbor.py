@@ -19,7 +19,7 @@ from typing import Literal
 from pydantic import Field
 
 from prewarm.errors import CacheError, NotFound, UnsupportedImage
-from prewarm.references import Reference, rewrite
+from prewarm.references import Reference, served_path
 from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer, notes
 from prewarm.warming.caches.harbor_api import Api, ended, kilobits, preheat_policy, replication_policy
 from prewarm.warming.caches.json_api import JsonApi, Who
@@ -141,8 +141,7 @@ class Harbor:
         """The repository's path in Harbor, its project first."""
         if reference.registry == self._registry.endpoint.registry:
             return reference.repository
-        name = rewrite(reference.name, self._surroundings.rewrite)
-        return reference.repository if name == reference.name else name
+        return served_path(reference, self._surroundings.rewrite)
 
     def _endpoint(self, reference: Reference) -> str:
         name = self._config.endpoints.get(reference.registry)

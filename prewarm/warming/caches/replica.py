@@ -24,7 +24,7 @@ from pydantic import BeforeValidator, Field
 
 from prewarm.errors import CacheError, NotFound, PrewarmError, RegistryError, Unavailable
 from prewarm.quantities import parse_bytes
-from prewarm.references import Reference, rewrite
+from prewarm.references import Reference, rewrite, served_path
 from prewarm.warming import deletions
 from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer, notes
 from prewarm.warming.caches.keys import RegistryKeys, eviction
@@ -179,8 +179,7 @@ class Replica:
         if reference.registry == self._registry.endpoint.registry:
             path = reference.repository
         else:
-            name = rewrite(reference.name, self._surroundings.rewrite)
-            path = reference.repository if name == reference.name else name
+            path = served_path(reference, self._surroundings.rewrite)
         owner = self._claimed.setdefault(path, source)
         if owner != source:
             advice = f'rewrite = {{"{reference.registry}/" = "…"}} keeps them apart'
