@@ -16,7 +16,7 @@ from prewarm.cli import options, output
 if TYPE_CHECKING:
     from prewarm.pipeline.plan import Planned, Request
     from prewarm.pipeline.run import Conduct, RunResult
-    from prewarm.settings import Settings
+    from prewarm.settings import ScheduleSection, Settings
     from prewarm.warming.executor import Event
     from prewarm.warming.planning import Plan
 
@@ -130,10 +130,7 @@ def run(
     if section is not None and section.mode == "forecast-only":
         dry_run = True
     if section is not None and section.verb != "run":
-        from prewarm.cli import upkeep
-
-        keep = upkeep.refresh_caches if section.verb == "refresh" else upkeep.prune_caches
-        return keep(settings, [section.cache], as_json, apply=not dry_run, over=section.over)
+        return _keep(settings, section, as_json, apply=not dry_run)
     work = _work(settings, cache, plan_name, schedule, asked)
     if dry_run:
         return _show_dry(settings, work, as_json)
@@ -144,6 +141,14 @@ def run(
     else:
         _show_run(result)
     return 0 if result.state == "done" else PARTLY
+
+
+def _keep(settings: Settings, section: ScheduleSection, as_json: bool, *, apply: bool) -> int:
+    from prewarm.cli import upkeep
+
+    if section.verb == "refresh":
+        return upkeep.refresh_caches(settings, [section.cache], as_json, apply=apply, over=section.over)
+    return upkeep.prune_caches(settings, [section.cache], as_json, apply=apply)
 
 
 def _refuse_wishes(given: str) -> None:

@@ -63,13 +63,7 @@ def refresh_caches(
 
 
 def prune_caches(
-    settings: Settings,
-    names: Sequence[str],
-    as_json: bool,
-    *,
-    apply: bool,
-    unused: timedelta | None = None,
-    over: timedelta = timedelta(0),
+    settings: Settings, names: Sequence[str], as_json: bool, *, apply: bool, unused: timedelta | None = None
 ) -> int:
     """Prune these caches one after another; exit code 3 when one of several cannot be pruned."""
     from prewarm.pipeline.upkeep import prune as work
