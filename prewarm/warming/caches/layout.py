@@ -185,9 +185,7 @@ class Layout:
         with _locked(self.root):
             if not (self.root / "oci-layout").exists():
                 _write(self.root / "oci-layout", LAYOUT.encode(), incoming)
-            index = _with_entry(_read_index(self.root), image)
-            _write(self.root / "index.json", json.dumps(index, indent=1).encode(), incoming)
-            _sync_folder(self.root)
+            _replace_index(self.root, _with_entry(_read_index(self.root), image), incoming)
 
     def _evict(self, names: set[str], apply: bool) -> Eviction:
         """Only what these images brought is looked at: blobs that nobody names may be on their way in."""
@@ -199,7 +197,7 @@ class Layout:
             freed = {path: size for path, size in self._reachable(going).items() if path not in kept}
             if apply and going:
                 self._refuse_while_warming()
-                _replace_index(self.root, index | {"manifests": staying})
+                _replace_index(self.root, index | {"manifests": staying}, _state(self.root))
                 for path in freed:
                     path.unlink(missing_ok=True)
         return Eviction(tuple(sorted(_name(entry) for entry in going)), sum(freed.values()))
@@ -334,8 +332,9 @@ def _contents(image: Image) -> list[Descriptor]:
     return [*(manifest.descriptor for manifest in _manifests(image)), *image.blobs]
 
 
-def _replace_index(root: Path, index: dict[str, Any]) -> None:
-    _write(root / "index.json", json.dumps(index, indent=1).encode(), _state(root))
+def _replace_index(root: Path, index: dict[str, Any], folder: Path) -> None:
+    """Replace `index.json` at once and for good, by way of `folder`."""
+    _write(root / "index.json", json.dumps(index, indent=1).encode(), folder)
     _sync_folder(root)
 
 
