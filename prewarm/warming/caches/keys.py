@@ -9,10 +9,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from prewarm.errors import PrewarmError
 from prewarm.quantities import parse_duration
-from prewarm.warming.caches import Eviction
+from prewarm.warming.caches import Eviction, Finding
 from prewarm.warming.contacts import Endpoint, base_url, without_login
 from prewarm.warming.deletions import Removal
+from prewarm.warming.registry import Registry
 
 
 def _seconds(value: object) -> float:
@@ -47,3 +49,16 @@ def eviction(removals: Iterable[Removal]) -> Eviction:
     kept = {name: why for each in found for name, why in each.kept.items()}
     note = "the registry's garbage collection frees the bytes" if removed else None
     return Eviction(removed, sum(each.bytes for each in found), kept, note)
+
+
+async def reached(registry: Registry) -> list[Finding]:
+    """Whether a registry answers, and whose login it is asked with; its refusal alone when it does not."""
+    try:
+        await registry.ping()
+        login = await registry.login()
+    except PrewarmError as refused:
+        return [Finding("reachable", False, str(refused))]
+    return [
+        Finding("reachable", True, f"{registry.endpoint.url} answers as a registry"),
+        Finding("credentials", True, "docker's login" if login else "none stored; asked anonymously"),
+    ]

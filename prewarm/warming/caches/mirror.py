@@ -35,12 +35,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from prewarm.errors import CacheError, NotFound, PrewarmError, TagMoved
+from prewarm.errors import CacheError, NotFound, TagMoved
 from prewarm.references import Reference, rewrite
 from prewarm.warming import deletions, listings
 from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer, notes
 from prewarm.warming.caches.edges import Edges
-from prewarm.warming.caches.keys import RegistryKeys, Seconds, eviction
+from prewarm.warming.caches.keys import RegistryKeys, Seconds, eviction, reached
 from prewarm.warming.images import Descriptor, Image
 from prewarm.warming.products import Product
 from prewarm.warming.registry import Registry
@@ -186,14 +186,11 @@ class Mirror:
 
     async def check(self) -> list[Finding]:
         """Whether the mirror answers, lets us in, and is a pull-through cache at all."""
-        try:
-            await self._registry.ping()
-            login = await self._registry.login()
-        except PrewarmError as refused:
-            return [Finding("reachable", False, str(refused))]
+        found = await reached(self._registry)
+        if not all(finding.ok for finding in found):
+            return found
         return [
-            Finding("reachable", True, f"{self._config.url} answers as a registry"),
-            Finding("credentials", True, "docker's login" if login else "none stored; asked anonymously"),
+            *found,
             _manners(await self._registry.product(), bool(self._surroundings.rewrite)),
             _pull_through(await self._registry.accepts_uploads("prewarm/check")),
         ]

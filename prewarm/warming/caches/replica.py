@@ -27,7 +27,7 @@ from prewarm.quantities import parse_bytes
 from prewarm.references import Reference, rewrite, served_path
 from prewarm.warming import deletions
 from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer, notes
-from prewarm.warming.caches.keys import RegistryKeys, eviction
+from prewarm.warming.caches.keys import RegistryKeys, eviction, reached
 from prewarm.warming.images import WHOLE, Descriptor, Image, Manifest
 from prewarm.warming.referrers import Companion, Referrers, index_of, tag_of
 from prewarm.warming.registry import Registry
@@ -154,18 +154,11 @@ class Replica:
 
     async def check(self) -> list[Finding]:
         """Whether the registry answers, lets us in and takes pushes where images will go."""
-        try:
-            await self._registry.ping()
-            login = await self._registry.login()
-        except PrewarmError as refused:
-            return [Finding("reachable", False, str(refused))]
+        found = await reached(self._registry)
+        if not all(finding.ok for finding in found):
+            return found
         places = [f"{prefix.rstrip('/')}/prewarm-check" for prefix in self._surroundings.rewrite.values()]
-        findings = [await self._takes_pushes(path.lstrip("/")) for path in places or ["prewarm/check"]]
-        return [
-            Finding("reachable", True, f"{self._config.url} answers as a registry"),
-            Finding("credentials", True, "docker's login" if login else "none stored; asked anonymously"),
-            *findings,
-        ]
+        return found + [await self._takes_pushes(path.lstrip("/")) for path in places or ["prewarm/check"]]
 
     def close(self) -> None:
         """Remember where blobs are."""
