@@ -70,3 +70,13 @@ async def test_several_edges_are_one_cache() -> None:
     assert transfer.bytes == image.bytes
     assert (await edges.evict([image.reference], apply=True)).evicted == (str(image.reference),)
     assert not await edges.holds(image)
+
+
+async def test_an_eviction_that_one_edge_has_behind_it_is_completed() -> None:
+    """The first edge forgot the image before, and the second refused then."""
+    image = image_of("docker.io/acme/api:1", b"layer")
+    one, two = MemoryCache(), MemoryCache([image])
+    await two.warm(image)
+    edges = Edges({"203.0.113.7": one, "203.0.113.8": two})
+    assert (await edges.evict([image.reference], apply=True)).evicted == (str(image.reference),)
+    assert not await two.holds(image)

@@ -60,11 +60,12 @@ class Edges:
         return Transfer(moved, f"on each of {len(self._edges)} edges {' or '.join(sorted(proofs))}")
 
     async def evict(self, images: Sequence[Reference], *, apply: bool) -> Eviction:
-        """Delete from every edge; an image is evicted when it is from all."""
+        """Delete from every edge; an image is evicted when none has it any more, whichever had it."""
         done = [await edge.evict(images, apply=apply) for edge in self._edges.values()]
         kept = {image: why for each in done for image, why in each.kept.items()}
-        evicted = tuple(image for image in done[0].evicted if image not in kept)
-        return Eviction(evicted, sum(each.bytes for each in done), kept, done[0].note)
+        evicted = dict.fromkeys(image for each in done for image in each.evicted if image not in kept)
+        note = next((each.note for each in done if each.note), None)
+        return Eviction(tuple(evicted), sum(each.bytes for each in done), kept, note)
 
     async def check(self) -> list[Finding]:
         """What each edge's check finds, with its address."""
