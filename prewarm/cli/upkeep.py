@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -50,6 +50,7 @@ def refresh_caches(
     settings: Settings, names: Sequence[str], as_json: bool, *, apply: bool, over: timedelta
 ) -> int:
     """Refresh these caches one after another; exit code 3 when something could not be asked or warmed."""
+    from prewarm.pipeline.upkeep import Refreshed
     from prewarm.pipeline.upkeep import refresh as work
 
     def one(spec: CacheSpec) -> Refreshed:
@@ -57,7 +58,7 @@ def refresh_caches(
         return asyncio.run(work(*given, demand=settings.demand_of_sites(), over=over, apply=apply))
 
     done, refused = _each(settings, names, one)
-    document = {"applied": apply} | _together((each.document() for each in done), refused)
+    document = {"applied": apply} | _together([Refreshed("", (), 0), *done], refused)
     _show(document, as_json, lambda: _show_refreshed(done, apply))
     return 0 if not refused and all(each.complete for each in done) else PARTLY
 
@@ -66,7 +67,9 @@ def prune_caches(
     settings: Settings, names: Sequence[str], as_json: bool, *, apply: bool, unused: timedelta | None = None
 ) -> int:
     """Prune these caches one after another; exit code 3 when one of several cannot be pruned."""
+    from prewarm.pipeline.upkeep import Pruned
     from prewarm.pipeline.upkeep import prune as work
+    from prewarm.warming.caches import Eviction
 
     def one(spec: CacheSpec) -> Pruned:
         if unused is not None:
@@ -75,7 +78,7 @@ def prune_caches(
         return asyncio.run(work(*given, demand=settings.demand_of_sites(), apply=apply))
 
     done, refused = _each(settings, names, one)
-    document = {"applied": apply} | _together((each.document() for each in done), refused)
+    document = {"applied": apply} | _together([Pruned("", (), {}, Eviction((), 0)), *done], refused)
     _show(document, as_json, lambda: _show_pruned(done, apply))
     return PARTLY if refused else 0
 
@@ -108,11 +111,11 @@ def _each(
     return done, refused
 
 
-def _together(documents: Iterable[dict[str, Any]], refused: dict[str, str]) -> dict[str, Any]:
-    """The documents of several caches as one: lists and numbers add up."""
+def _together(done: Sequence[Refreshed] | Sequence[Pruned], refused: dict[str, str]) -> dict[str, Any]:
+    """The documents of several caches as one: lists and numbers add up. The first is empty, for its keys."""
     summed: dict[str, Any] = {}
-    for document in documents:
-        for key, value in document.items():
+    for each in done:
+        for key, value in each.document().items():
             summed[key] = summed[key] + value if key in summed else value
     return summed | {"refused": [{"cache": name, "reason": reason} for name, reason in refused.items()]}
 

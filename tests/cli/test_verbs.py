@@ -453,3 +453,15 @@ def test_malformed_lines_are_told_with_an_example(prewarm: Prewarm, tmp_path: Pa
     assert document["malformed_reasons"] == {"not an access line": 2}
     assert document["examples"] == {"not an access line": r"\x1b[31mgarbage"}
     assert ran.err == "prewarm: warning: 2 malformed: not an access line; such as \\x1b[31mgarbage\n"
+
+
+def test_a_prune_that_every_cache_refuses_has_its_keys_all_the_same(prewarm: Prewarm, tmp_path: Path) -> None:
+    """A lake without pulls cannot tell what is used: two refusals, nothing to evict, exit 3."""
+    caches = "".join(f'[caches.{name}]\ndriver = "layout"\npath = "{name}"\n' for name in ("one", "two"))
+    (tmp_path / "prewarm.toml").write_text(caches)
+
+    done = prewarm("prune", "--json")
+
+    assert done.code == 3
+    assert [each["cache"] for each in done.document["refused"]] == ["one", "two"]
+    assert (done.document["evict"], done.document["reclaimed"], done.document["keep"]) == ([], 0, [])
