@@ -52,7 +52,6 @@ TOOLS = (
 # drivers transfer with our own agent.
 ENGINES: dict[str, tuple[str, ...]] = {
     "docker": ("docker",),
-    "containerd": ("containerd",),
     "kubernetes": ("containerd", "cri-o", "docker"),
     "harbor": ("harbor-registry-client", "go-http-client"),
 }

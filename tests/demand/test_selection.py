@@ -120,6 +120,7 @@ def test_a_pull_around_the_warming_is_ours(seconds: float) -> None:
         ({}, {"state": "withheld"}),
         ({}, {"state": "already"}),
         ({}, {"driver": "mirror"}),
+        ({"agent": "containerd/1.6.20"}, {"driver": "containerd"}),
         ({}, {"started_at": None}),
         ({}, {"image": "not a reference!"}),
     ],
