@@ -101,14 +101,15 @@ async def _records(request: Request) -> list[Record]:
 async def _body(request: Request) -> bytes:
     """The body, decompressed. Its bytes are counted as they come, before and after."""
     unpack = _unpacker(request.headers.get("content-encoding", "identity"))
-    taken = 0
+    taken = made = 0
     parts: list[bytes] = []
     async for chunk in request.stream():
         taken += len(chunk)
         if unpack is not None:
-            chunk = _unpacked(unpack, chunk, LARGEST - sum(map(len, parts)))
+            chunk = _unpacked(unpack, chunk, LARGEST - made)
+        made += len(chunk)
         parts.append(chunk)
-        if taken > LARGEST or sum(map(len, parts)) > LARGEST:
+        if max(taken, made) > LARGEST:
             raise HTTPException(413, f"a delivery of more than {LARGEST} bytes; send several")
     if unpack is not None and (not unpack.eof or unpack.unused_data):
         raise HTTPException(422, "the compressed body ends too early or too late; expected one gzip member")
