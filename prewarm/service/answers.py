@@ -25,7 +25,7 @@ TYPES: Mapping[str, str] = {"json": "application/json", "csv": "text/csv; charse
 
 
 class Query(BaseModel):
-    """What every question has in common: nothing but what it declares."""
+    """What every question has in common: nothing but what it declares. As it stands it takes no parameter."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -164,6 +164,11 @@ def board(request: Request) -> Board:
     return found
 
 
+def lake(request: Request) -> Lake:
+    """The lake of the application that is asked."""
+    return Lake.open(board(request).settings.lake)
+
+
 async def held(request: Request) -> Held:
     """What stands on the board now."""
     return board(request).read()

@@ -24,12 +24,8 @@ ROW = {
 }
 
 
-class Question(answers.Query):
-    """It takes no parameter."""
-
-
 @router.get("/caches", responses=answers.example({"total": 1, "caches": [ROW]}))
-def caches(question: Annotated[Question, Parameters()], request: Request, grant: Granted) -> Response:
+def caches(question: Annotated[answers.Query, Parameters()], request: Request, grant: Granted) -> Response:
     """Every configured cache: its driver, whose demand it serves, which schedules warm or maintain it."""
     settings: Settings = request.app.state.settings
     rows = [

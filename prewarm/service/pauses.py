@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Query as Parameters
 from pydantic import Field
 
-from prewarm.lake import Lake
 from prewarm.pipeline import switch
 from prewarm.service import answers
 from prewarm.service.access import Granted, log_change
-from prewarm.service.board import Now
+from prewarm.service.board import Now, lake
 from prewarm.service.bodies import Body
-
-if TYPE_CHECKING:
-    from prewarm.settings import Settings
 
 reads = APIRouter(tags=["kill switch"])
 commands = APIRouter(tags=["kill switch"])
@@ -27,10 +23,6 @@ RUNNING = {"paused": False, "since": None, "by": None, "why": None}
 REFUSALS = {403: "a page of another origin, or a token without the scope `run` or of some sites alone"}
 
 
-class Question(answers.Query):
-    """It takes no parameter."""
-
-
 class Why(Body):
     """Why nothing should warm."""
 
@@ -38,9 +30,9 @@ class Why(Body):
 
 
 @reads.get("/pause", responses=answers.example(PAUSED))
-def paused(question: Annotated[Question, Parameters()], request: Request) -> Response:
+def paused(question: Annotated[answers.Query, Parameters()], request: Request) -> Response:
     """Whether the kill switch is set, since when, by whom and why."""
-    return answers.reply(request, answers.as_json(_document(switch.paused(_lake(request)))), held=False)
+    return answers.reply(request, answers.as_json(_document(switch.paused(lake(request)))), held=False)
 
 
 @commands.post("/pause", responses=answers.told(200, "nothing warms now", PAUSED, REFUSALS))
@@ -50,7 +42,7 @@ def pause(request: Request, grant: Granted, now: Now, asked: Why | None = None) 
     Runs that go on end within a second, with what is done; forecasts, plans and ingest go on.
     """
     grant.check_site(None)
-    made = switch.pause(_lake(request), now, grant.name, asked.why if asked else None)
+    made = switch.pause(lake(request), now, grant.name, asked.why if asked else None)
     log_change(grant, "paused", why=made.why)
     return _document(made)
 
@@ -59,15 +51,10 @@ def pause(request: Request, grant: Granted, now: Now, asked: Why | None = None) 
 def resume(request: Request, grant: Granted) -> dict[str, Any]:
     """Unset the kill switch."""
     grant.check_site(None)
-    if switch.resume(_lake(request)) is not None:
+    if switch.resume(lake(request)) is not None:
         log_change(grant, "resumed")
     return _document(None)
 
 
 def _document(found: switch.Pause | None) -> dict[str, Any]:
     return {"paused": found is not None, **asdict(found or switch.Pause())}
-
-
-def _lake(request: Request) -> Lake:
-    settings: Settings = request.app.state.settings
-    return Lake.open(settings.lake)

@@ -11,14 +11,13 @@ from fastapi import Query as Parameters
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from prewarm.lake import Lake
 from prewarm.pipeline import ledger
 from prewarm.pipeline.documents import to_document
 from prewarm.pipeline.plan import kept_plan
 from prewarm.pipeline.plan import plan as decide
 from prewarm.service import answers
 from prewarm.service.access import Granted, log_change
-from prewarm.service.board import Now
+from prewarm.service.board import Now, lake
 from prewarm.service.bodies import Wanted
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Asked(Wanted):
 def plans(question: Annotated[Question, Parameters()], request: Request, grant: Granted) -> Response:
     """Plans that the lake keeps, the newest first."""
     sites = None if grant.sites is None else sorted(grant.sites)
-    total, found = ledger.plans(_lake(request), question.cache, sites, question.limit, question.offset)
+    total, found = ledger.plans(lake(request), question.cache, sites, question.limit, question.offset)
     page = {"total": total, "limit": question.limit, "offset": question.offset}
     return answers.reply(request, answers.as_json({**page, "plans": found}), held=False)
 
@@ -80,7 +79,7 @@ def plans(question: Annotated[Question, Parameters()], request: Request, grant: 
 @reads.get("/plans/{id}", responses=answers.example(DOCUMENT))
 def plan(id: str, request: Request, grant: Granted) -> Response:
     """One plan, as `prewarm plan --json` prints it."""
-    found = kept_plan(_lake(request), id)
+    found = kept_plan(lake(request), id)
     grant.check_site(found.site)
     return answers.reply(request, answers.as_json(to_document(found)), held=False)
 
@@ -111,7 +110,7 @@ def make(asked: Asked, request: Request, grant: Granted, now: Now) -> JSONRespon
     with _one_at_a_time(request.app.state.planning):
         made = asyncio.run(
             decide(
-                _lake(request),
+                lake(request),
                 spec,
                 settings.endpoints(),
                 asked.request(now),
@@ -134,8 +133,3 @@ class _one_at_a_time:  # noqa: N801 - reads as a statement
 
     def __exit__(self, *_: Any) -> None:
         self._lock.release()
-
-
-def _lake(request: Request) -> Lake:
-    settings: Settings = request.app.state.settings
-    return Lake.open(settings.lake)

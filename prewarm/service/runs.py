@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi import Query as Parameters
@@ -18,7 +18,7 @@ from prewarm.pipeline.plan import kept_plan
 from prewarm.pipeline.schedules import due
 from prewarm.service import answers
 from prewarm.service.access import Grant, Granted, log_change
-from prewarm.service.board import Now
+from prewarm.service.board import Now, lake
 from prewarm.service.bodies import Wanted
 from prewarm.service.plans import Question
 
@@ -93,7 +93,7 @@ def runs(question: Annotated[Question, Parameters()], request: Request, grant: G
     """Runs, the newest first: those that go on, and those of which the lake has outcomes."""
     sites = None if grant.sites is None else sorted(grant.sites)
     deep = question.limit + question.offset
-    total, kept = ledger.runs(_lake(request), question.cache, sites, deep, 0)
+    total, kept = ledger.runs(lake(request), question.cache, sites, deep, 0)
     known = {row["id"] for row in kept}
     live = [
         each.summary()
@@ -120,7 +120,7 @@ def run(id: str, request: Request, grant: Granted) -> Response:
     tried; `error` says why). Runs of other processes are known by their outcomes alone.
     """
     live = _background(request).find(id)
-    found = live.document() if live else ledger.run(_lake(request), id)
+    found = live.document() if live else ledger.run(lake(request), id)
     grant.check_site(found["site"])
     return answers.reply(request, answers.as_json(found), held=False)
 
@@ -236,8 +236,3 @@ def _going(request: Request, id: str, grant: Grant) -> Live:
 def _background(request: Request) -> Runs:
     found: Runs = request.app.state.runs
     return found
-
-
-def _lake(request: Request) -> Lake:
-    settings: Any = request.app.state.settings
-    return Lake.open(settings.lake)

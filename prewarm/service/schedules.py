@@ -38,13 +38,9 @@ REFUSALS = {
 }
 
 
-class Question(answers.Query):
-    """It takes no parameter."""
-
-
 @reads.get("/schedules", responses=answers.example({"total": 1, "schedules": [ROW]}))
 def schedules(
-    question: Annotated[Question, Parameters()], request: Request, grant: Granted, now: Now
+    question: Annotated[answers.Query, Parameters()], request: Request, grant: Granted, now: Now
 ) -> Response:
     """Every schedule: when it begins next, what it did last, whether it is paused."""
     shown = [

@@ -41,13 +41,9 @@ EXAMPLE = answers.example(
 )
 
 
-class Question(answers.Query):
-    """A list of sites takes no parameter."""
-
-
 @router.get("/sites", responses=EXAMPLE)
 def sites(
-    question: Annotated[Question, Parameters()], request: Request, held: OnBoard, grant: Granted
+    question: Annotated[answers.Query, Parameters()], request: Request, held: OnBoard, grant: Granted
 ) -> Response:
     """Every site of the lake: its clock, what was logged, and the busiest hour of the coming day.
 
