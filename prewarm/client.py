@@ -37,12 +37,18 @@ LARGEST = 64 << 20  # bytes of an answer
 
 
 class Refused(ServiceError):
-    """The service's refusal: `status`, `kind` and its words as the message (RFC 9457)."""
+    """The service's refusal: `status`, `kind` and its words as the message (RFC 9457).
 
-    def __init__(self, message: str, status: int, kind: str = "about:blank") -> None:
+    `later` is in how many seconds to ask again for an answer that is being made, else None.
+    """
+
+    def __init__(
+        self, message: str, status: int, kind: str = "about:blank", later: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.kind = kind
+        self.later = later
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,18 +289,19 @@ class Client:
         return made
 
     def _told(self, request: Request) -> Json:
-        for attempt in range(PATIENCE + 1):
+        patience = PATIENCE if request.get_method() == "GET" else 0
+        while True:
             try:
                 with self._answer(request) as answer:
                     found: Json = json.loads(answer.read(LARGEST))
                 return found
-            except _Later as later:
-                if attempt == PATIENCE or request.get_method() != "GET":
-                    raise later.refused from None
-                self._sleep(later.seconds)
+            except Refused as refused:
+                if refused.later is None or not patience:
+                    raise
+                patience -= 1
+                self._sleep(refused.later)
             except (ValueError, OSError, HTTPException) as broken:
                 raise ServiceError(f"{self._url}: its answer broke off or is no JSON: {broken}") from None
-        raise AssertionError("unreachable")
 
     def _answer(self, request: Request) -> Any:
         try:
@@ -306,15 +313,6 @@ class Client:
             raise ServiceError(f"{self._url} does not answer: {why}; is `prewarm serve` running?") from None
 
 
-class _Later(ServiceError):
-    """An answer that is being made."""
-
-    def __init__(self, refused: Refused, seconds: float) -> None:
-        super().__init__(str(refused))
-        self.refused = refused
-        self.seconds = seconds
-
-
 class _NoRedirects(HTTPRedirectHandler):
     """The token goes to the service alone."""
 
@@ -322,15 +320,16 @@ class _NoRedirects(HTTPRedirectHandler):
         return None
 
 
-def _refusal(refused: HTTPError) -> ServiceError:
+def _refusal(refused: HTTPError) -> Refused:
+    wait = refused.headers.get("Retry-After", "")
+    later = float(wait) if refused.code == 503 and wait.isdecimal() else None
     with refused:
         try:
             problem = json.loads(refused.read(1 << 20))
-            made = Refused(str(problem["detail"]), refused.code, str(problem.get("type", "about:blank")))
-        except (ValueError, KeyError, TypeError, OSError, HTTPException):
-            made = Refused(f"{refused.code} {refused.reason}", refused.code)
-        wait = refused.headers.get("Retry-After", "")
-    return _Later(made, float(wait)) if refused.code == 503 and wait.isdecimal() else made
+            kind = str(problem.get("type", "about:blank"))
+            return Refused(str(problem["detail"]), refused.code, kind, later)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, HTTPException):
+            return Refused(f"{refused.code} {refused.reason}", refused.code, later=later)
 
 
 def _events(lines: Iterator[str]) -> Iterator[Event]:

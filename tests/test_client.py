@@ -118,6 +118,14 @@ def test_what_is_being_computed_is_asked_for_again() -> None:
     assert slept == [3.0, 3.0]
 
 
+def test_a_stream_that_is_refused_is_a_refusal() -> None:
+    """It is not asked for again, whatever the service says of later."""
+    told = [b"HTTP/1.1 503 Busy\r\nRetry-After: 3\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"]
+    with scripted(told) as url, pytest.raises(Refused) as refused:
+        list(Client(url, sleep=pytest.fail).events("r1"))
+    assert refused.value.status == 503
+
+
 @contextmanager
 def scripted(answers: list[bytes]) -> Iterator[str]:
     """A server that gives these answers, one a connection."""
