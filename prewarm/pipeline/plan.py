@@ -156,7 +156,7 @@ async def _decide(
         [each.candidate for each in asked],
         budget.within(spec.bandwidth, now),
         spec.rules,
-        id=f"p{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+        id=dated_id("p", now),
         cache=spec.name,
         site=spec.site,
         created_at=now,
@@ -184,6 +184,11 @@ def _silence(asked: Sequence[_Asked]) -> str | None:
     refusals = [each.candidate for each in asked if each.candidate.problem]
     answered = any(each.image is not None for each in asked) or any(not each.passing for each in refusals)
     return None if answered or not refusals else refusals[0].problem
+
+
+def dated_id(kind: str, now: datetime) -> str:
+    """A name that nothing else has: `p20261124T075302-fb06d0` is a plan, `r…` a run, `e…` an eviction."""
+    return f"{kind}{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
 def platforms_of(plan: Plan) -> tuple[Platform, ...] | None:

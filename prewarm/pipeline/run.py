@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from prewarm.pipeline.plan import (
     Known,
     Planned,
     Request,
+    dated_id,
     permitted,
     plan_with,
     platforms_of,
@@ -138,7 +138,7 @@ async def run(
 
 def new_id(now: datetime) -> str:
     """A name for a run that begins now."""
-    return f"r{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    return dated_id("r", now)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ engine or a registry is theirs.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,7 +19,7 @@ from prewarm.errors import CacheError, NotEnoughHistory, NotFound, PrewarmError
 from prewarm.pipeline.caches import CacheSpec, opened, state_folder
 from prewarm.pipeline.forecast import rank
 from prewarm.pipeline.histories import COLUMNS, DEMAND, extents
-from prewarm.pipeline.plan import Demand, keep_plan
+from prewarm.pipeline.plan import Demand, dated_id, keep_plan
 from prewarm.pipeline.run import Conduct, RunResult, run, stamp
 from prewarm.references import Reference
 from prewarm.tables import OUTCOMES
@@ -359,7 +358,7 @@ def _plan(
         candidates,
         Budget(max_bytes=spec.max_bytes),
         spec.rules,
-        id=f"p{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+        id=dated_id("p", now),
         cache=spec.name,
         site=spec.site,
         created_at=now,
@@ -380,7 +379,7 @@ def _note_evicted(
     lake: Lake, spec: CacheSpec, going: Iterable[Verdict], eviction: Eviction, now: datetime
 ) -> None:
     """What was removed, as outcomes: the trail of what happened to the cache."""
-    run = f"e{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    run = dated_id("e", now)
     evicted = set(eviction.evicted)
     rows = [
         {
