@@ -76,7 +76,6 @@ class MirrorConfig(RegistryKeys):
         None,
         description="how long a HEAD's fill may take; default by size, and shorter where reading may follow",
     )
-
     edges: tuple[Annotated[str, AfterValidator(_address)], ...] = Field(
         (), description="addresses of the hosts that answer for the url's name, each warmed in turn"
     )
