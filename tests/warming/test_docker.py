@@ -203,6 +203,12 @@ async def test_a_silent_engine_is_given_up(engine: EngineDouble, shelf: Shelf) -
             await cache.warm(image)
 
 
+def test_its_silence_is_written_as_every_caches() -> None:
+    """A number of seconds, or a duration."""
+    for written in ("2m", 120):
+        assert DockerConfig.model_validate({"timeout": written}).timeout == 120.0
+
+
 async def test_no_engine_is_said_in_words(shelf: Shelf) -> None:
     """For a warm and for a check."""
     with socket.create_server(("127.0.0.1", 0)) as nobody:

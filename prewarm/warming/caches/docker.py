@@ -29,6 +29,7 @@ from prewarm.errors import (
 from prewarm.references import Reference
 from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer
 from prewarm.warming.caches.hearsay import in_our_words
+from prewarm.warming.caches.keys import Seconds
 from prewarm.warming.contacts import without_login
 from prewarm.warming.images import Descriptor, Image, Manifest, Platform, parse_platform
 
@@ -57,7 +58,7 @@ class DockerConfig(BaseModel):
     tls_ca: str | None = Field(None, description="PEM file of the authority that signed the engine")
     tls_cert: str | None = Field(None, description="PEM file of our certificate")
     tls_key: str | None = Field(None, description="PEM file of our key")
-    timeout: float = Field(120.0, gt=0, description="seconds without a word from the engine")
+    timeout: Seconds = Field(120.0, description="silence after which the engine is given up")
     platform: str | None = Field(None, description="os/architecture[/variant]; default: the engine's own")
 
 
