@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prewarm.errors import CacheError
 from prewarm.pipeline.caches import state_folder
+from prewarm.pipeline.durable import replace_file
 
 if TYPE_CHECKING:
     from prewarm.lake import Lake
@@ -75,17 +75,12 @@ class Agenda:
             os.close(descriptor)
 
     def _write(self, entries: dict[str, Entry]) -> None:
-        new = self._path.with_suffix(".new")
         rows = {name: asdict(entry) for name, entry in entries.items()}
         text = json.dumps(rows, default=datetime.isoformat)
         try:
-            with new.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
+            replace_file(self._path, text.encode())
         except OSError as refused:
-            raise CacheError(f"{Path(self._path)} cannot be written: {refused.strerror}") from None
+            raise CacheError(f"{self._path} cannot be written: {refused.strerror}") from None
 
 
 def _entry(row: dict[str, Any]) -> Entry:

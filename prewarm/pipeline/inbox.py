@@ -31,6 +31,7 @@ from urllib.parse import quote, unquote
 
 from prewarm.errors import Full, LakeError
 from prewarm.logs.deliveries import Record
+from prewarm.pipeline.durable import replace_file, sync_folder
 
 SEGMENT = 16 << 20  # bytes from which on a segment is full
 SPOOL = 32 << 20  # and a spool
@@ -219,7 +220,7 @@ class Inbox:
         if self._segment is None:
             self._number += 1
             self._segment = (self._log / f"{self._number:012d}").open("xb", buffering=0)
-            _sync_folder(self._log)
+            sync_folder(self._log)
         try:
             rest = memoryview(data)
             while rest:
@@ -269,17 +270,17 @@ class Inbox:
             "segment": segment.name,
             "spools": {str(path.relative_to(self._spools)): size for path, size in sizes.items()},
         }
-        _replace(self._folder / "moving.json", json.dumps(intent).encode())
+        replace_file(self._folder / "moving.json", json.dumps(intent).encode())
         moved = 0
         for path, found in texts.items():
             with path.open("ab") as file:
                 moved += sum(file.write(text) for text in found)
                 file.flush()
                 os.fsync(file.fileno())
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         segment.rename(self._done / f"{segment.name}-{int(now.timestamp())}")
-        _sync_folder(self._done)
-        _sync_folder(self._log)
+        sync_folder(self._done)
+        sync_folder(self._log)
         (self._folder / "moving.json").unlink()
         with self._lock:
             self._spooled += moved
@@ -345,24 +346,6 @@ def _own(folder: Path) -> int:
         os.close(descriptor)
         raise LakeError(f"{folder}: another service takes this lake's deliveries; send them there") from None
     return descriptor
-
-
-def _replace(path: Path, content: bytes) -> None:
-    new = path.with_suffix(".new")
-    with new.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prewarm.errors import CacheError, Paused
 from prewarm.pipeline.caches import state_folder
+from prewarm.pipeline.durable import replace_file
 
 if TYPE_CHECKING:
     from prewarm.lake import Lake
@@ -64,12 +64,7 @@ def pause(lake: Lake, now: datetime, by: str, why: str | None = None) -> Pause:
     path = _file(lake)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(".new")
-        with new.open("w", encoding="utf-8") as file:
-            json.dump({"since": now.astimezone(UTC).isoformat(), "by": made.by, "why": made.why}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
+        replace_file(path, json.dumps(asdict(made), default=datetime.isoformat).encode())
     except OSError as refused:
         raise CacheError(f"the kill switch {path} cannot be set: {refused.strerror}") from None
     return made
