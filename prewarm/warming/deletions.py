@@ -75,31 +75,24 @@ async def _remove(registry: Registry, path: str, going: Sequence[Reference], app
         return Removal((), 0, {str(each): f"the tags of {path} cannot be listed" for each in going})
     known = await _tags(registry, path, sorted(tags | {each.target for each in going}))
     leaving = {str(each): known[each.target] for each in going if each.target in known}
-    signed = tuple(tag_of(digest) for tag in leaving.values() for digest in tag.digests)
-    wanted = {each.target for each in going}
+    signed, wanted = _signatures(leaving.values()), {each.target for each in going}
     staying = {name: tag for name, tag in known.items() if name not in wanted and not name.startswith(signed)}
     kept = {image: reason for image, tag in leaving.items() if (reason := _still_named(tag, staying))}
     gone = {image: tag for image, tag in leaving.items() if image not in kept}
-    companions = [tag for name, tag in known.items() if name.startswith(_signatures(gone.values()))]
-    needed = {digest for tag in (*staying.values(), *_those(leaving, kept)) for digest in tag.digests}
-    for digest in dict.fromkeys(
-        digest for tag in (*gone.values(), *companions) for digest in tag.digests if digest not in needed
-    ):
-        if apply:
-            await _delete(registry, path, digest, missing_is_fine=True)
-    blobs = {digest for tag in (*staying.values(), *_those(leaving, kept)) for digest in tag.blobs}
-    freed = {
-        d: size for tag in (*gone.values(), *companions) for d, size in tag.blobs.items() if d not in blobs
-    }
+    signatures = _signatures(gone.values())
+    removed = [*gone.values(), *(tag for name, tag in known.items() if name.startswith(signatures))]
+    left = [*staying.values(), *(leaving[image] for image in kept)]
+    needed = {digest for tag in left for digest in (*tag.digests, *tag.blobs)}
+    if apply:
+        for digest in dict.fromkeys(digest for tag in removed for digest in tag.digests):
+            if digest not in needed:
+                await _delete(registry, path, digest, missing_is_fine=True)
+    freed = {digest: size for tag in removed for digest, size in tag.blobs.items() if digest not in needed}
     return Removal(tuple(gone), sum(freed.values()), kept)
 
 
 def _signatures(tags: Iterable[_Tag]) -> tuple[str, ...]:
     return tuple(tag_of(digest) for tag in tags for digest in tag.digests)
-
-
-def _those(tags: Mapping[str, _Tag], names: Iterable[str]) -> list[_Tag]:
-    return [tags[name] for name in names]
 
 
 def _still_named(tag: _Tag, staying: Mapping[str, _Tag]) -> str | None:
