@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, get_args
 
@@ -68,7 +68,10 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with feed.kept_up():
-            async with board.kept_fresh(), clockwork.ticking() if settings.service.schedules else _still():
+            async with (
+                board.kept_fresh(),
+                clockwork.ticking() if settings.service.schedules else nullcontext(),
+            ):
                 yield
                 await background.ended(DRAINING)
         workshop.close()
@@ -96,12 +99,6 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
     app.add_middleware(Guard, requests=requests)
     _include(app, access)
     return app
-
-
-@asynccontextmanager
-async def _still() -> AsyncIterator[None]:
-    """No schedule is run."""
-    yield
 
 
 def _include(app: FastAPI, access: Mapping[str, Access]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi import Query as Parameters
@@ -123,13 +125,11 @@ def make(asked: Asked, request: Request, grant: Granted, now: Now) -> JSONRespon
     return JSONResponse(made.document(), 201, headers=where)
 
 
-class _one_at_a_time:  # noqa: N801 - reads as a statement
-    def __init__(self, lock: threading.Lock) -> None:
-        self._lock = lock
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise HTTPException(429, "another plan is being made", {"Retry-After": "5"})
-
-    def __exit__(self, *_: Any) -> None:
-        self._lock.release()
+@contextmanager
+def _one_at_a_time(lock: threading.Lock) -> Iterator[None]:
+    if not lock.acquire(blocking=False):
+        raise HTTPException(429, "another plan is being made", {"Retry-After": "5"})
+    try:
+        yield
+    finally:
+        lock.release()

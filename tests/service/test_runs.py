@@ -113,6 +113,17 @@ def test_a_plan_is_made_and_kept(service: TestClient) -> None:
     assert service.get("/v1/runs").json()["runs"] == []
 
 
+def test_one_plan_is_made_at_a_time(service: TestClient) -> None:
+    """Who comes meanwhile is told to come back, and is served then."""
+    with service.app.state.planning:  # type: ignore[attr-defined]
+        meanwhile = service.post("/v1/plans", json={"cache": "edge"})
+
+    assert (meanwhile.status_code, meanwhile.headers["retry-after"]) == (429, "5")
+    assert service.post("/v1/plans", json={"cache": "edge"}).status_code == 201
+    assert service.post("/v1/plans", json={"cache": "edge", "model": "oracle"}).status_code == 404
+    assert service.post("/v1/plans", json={"cache": "edge"}).status_code == 201
+
+
 def test_a_run_goes_on_in_the_background_and_tells(service: TestClient) -> None:
     """202 at once, then each image as it is warmed, and the end."""
     begun = service.post("/v1/runs", json={"cache": "edge", "top": 5})
