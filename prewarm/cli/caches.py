@@ -74,7 +74,7 @@ def _check(settings: Settings, names: list[str], as_json: bool) -> int:
             for finding in findings
         ]
         output.print_table(("cache", "what", "", "found"), rows)
-    return 0 if all(finding.ok for findings in found.values() for finding in findings) else 3
+    return 0 if all(finding.ok for findings in found.values() for finding in findings) else output.PARTLY
 
 
 @click.command()

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+PARTLY = 3
+"""Exit code of a verb that did, or found, a part of what it was asked for."""
+
+
 def print_json(document: Any) -> None:
     """One JSON object on stdout; times are ISO 8601 in UTC."""
     json.dump(document, sys.stdout, default=plain, ensure_ascii=False, separators=(", ", ": "))

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-PARTLY = 3
 MODEL_HELP = "auto, or one of `prewarm models`."
 WISHES = ("at", "hours", "top", "max_bytes", "max_pulls", "ready_by", "objective", "model")
 OBJECTIVES = click.Choice(["pulls", "any-pull", "bytes"])
@@ -140,7 +139,7 @@ def run(
         output.print_json(result.document())
     else:
         _show_run(result)
-    return 0 if result.state == "done" else PARTLY
+    return 0 if result.state == "done" else output.PARTLY
 
 
 def _keep(settings: Settings, section: ScheduleSection, as_json: bool, *, apply: bool) -> int:

@@ -12,8 +12,6 @@ from prewarm.errors import PrewarmError
 if TYPE_CHECKING:
     from prewarm.settings import Settings
 
-PARTLY = 3
-
 
 @click.command()
 @click.argument("action", required=False, type=click.Choice(["check"]))
@@ -50,7 +48,7 @@ def _check(settings: Settings, names: list[str], as_json: bool) -> int:
             for each in findings
         ]
         output.print_table(("source", "file", "", "found"), rows)
-    return 0 if all(each["ok"] for findings in found.values() for each in findings) else PARTLY
+    return 0 if all(each["ok"] for findings in found.values() for each in findings) else output.PARTLY
 
 
 def _found(settings: Settings, name: str) -> list[dict[str, Any]]:

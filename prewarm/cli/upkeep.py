@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PARTLY = 3
 ANY_CACHE = "One of the settings' [caches.NAME]; without it, each of them."
 
 
@@ -60,7 +59,7 @@ def refresh_caches(
     done, refused = _each(settings, names, one)
     document = {"applied": apply} | _together([Refreshed("", (), 0), *done], refused)
     _show(document, as_json, lambda: _show_refreshed(done, apply))
-    return 0 if not refused and all(each.complete for each in done) else PARTLY
+    return 0 if not refused and all(each.complete for each in done) else output.PARTLY
 
 
 def prune_caches(
@@ -80,7 +79,7 @@ def prune_caches(
     done, refused = _each(settings, names, one)
     document = {"applied": apply} | _together([Pruned("", (), {}, Eviction((), 0)), *done], refused)
     _show(document, as_json, lambda: _show_pruned(done, apply))
-    return PARTLY if refused else 0
+    return output.PARTLY if refused else 0
 
 
 def _named(settings: Settings, cache: str | None) -> list[str]:
