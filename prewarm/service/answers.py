@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+from fastapi import Query as Parameters
 from fastapi import Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
@@ -25,9 +26,13 @@ TYPES: Mapping[str, str] = {"json": "application/json", "csv": "text/csv; charse
 
 
 class Query(BaseModel):
-    """What every question has in common: nothing but what it declares. As it stands it takes no parameter."""
+    """What every question has in common: nothing but what it declares."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Bare = Annotated[Query, Parameters()]
+"""The question of a route that takes no parameter: one that is given is refused, not ignored."""
 
 
 class Paged(Query):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
-from fastapi import Query as Parameters
 
 from prewarm.service import answers
 from prewarm.service.access import Granted
@@ -25,7 +24,7 @@ ROW = {
 
 
 @router.get("/caches", responses=answers.example({"total": 1, "caches": [ROW]}))
-def caches(question: Annotated[answers.Query, Parameters()], request: Request, grant: Granted) -> Response:
+def caches(bare: answers.Bare, request: Request, grant: Granted) -> Response:
     """Every configured cache: its driver, whose demand it serves, which schedules warm or maintain it."""
     settings: Settings = request.app.state.settings
     rows = [

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi import Query as Parameters
 from pydantic import Field
 
 from prewarm.pipeline import switch
@@ -30,13 +29,15 @@ class Why(Body):
 
 
 @reads.get("/pause", responses=answers.example(PAUSED))
-def paused(question: Annotated[answers.Query, Parameters()], request: Request) -> Response:
+def paused(bare: answers.Bare, request: Request) -> Response:
     """Whether the kill switch is set, since when, by whom and why."""
     return answers.reply(request, answers.as_json(_document(switch.paused(lake(request)))), held=False)
 
 
 @commands.post("/pause", responses=answers.told(200, "nothing warms now", PAUSED, REFUSALS))
-def pause(request: Request, grant: Granted, now: Now, asked: Why | None = None) -> dict[str, Any]:
+def pause(
+    bare: answers.Bare, request: Request, grant: Granted, now: Now, asked: Why | None = None
+) -> dict[str, Any]:
     """Set the kill switch: nothing warms until it is resumed, by whatever process and after any restart.
 
     Runs that go on end within a second, with what is done; forecasts, plans and ingest go on.
@@ -48,7 +49,7 @@ def pause(request: Request, grant: Granted, now: Now, asked: Why | None = None) 
 
 
 @commands.post("/resume", responses=answers.told(200, "warming may begin again", RUNNING, REFUSALS))
-def resume(request: Request, grant: Granted) -> dict[str, Any]:
+def resume(bare: answers.Bare, request: Request, grant: Granted) -> dict[str, Any]:
     """Unset the kill switch."""
     grant.check_site(None)
     if switch.resume(lake(request)) is not None:

@@ -79,7 +79,7 @@ def plans(question: Annotated[Question, Parameters()], request: Request, grant: 
 
 
 @reads.get("/plans/{id}", responses=answers.example(DOCUMENT))
-def plan(id: str, request: Request, grant: Granted) -> Response:
+def plan(id: str, bare: answers.Bare, request: Request, grant: Granted) -> Response:
     """One plan, as `prewarm plan --json` prints it."""
     found = kept_plan(lake(request), id)
     grant.check_site(found.site)
@@ -101,7 +101,7 @@ REFUSALS = {
     status_code=201,
     responses=answers.told(201, "planned; `Location` has the plan's address", DOCUMENT, REFUSALS),
 )
-def make(asked: Asked, request: Request, grant: Granted, now: Now) -> JSONResponse:
+def make(asked: Asked, bare: answers.Bare, request: Request, grant: Granted, now: Now) -> JSONResponse:
     """Plan what a cache should hold and keep the plan; nothing is transferred.
 
     `POST /v1/runs` with its id executes it.

@@ -62,7 +62,7 @@ class Question(answers.Query):
 
 
 @router.get("/reports", responses=answers.example({"reports": list(NAMES)}))
-def names(request: Request) -> Response:
+def names(bare: answers.Bare, request: Request) -> Response:
     """The reports there are."""
     return answers.reply(request, answers.as_json({"reports": list(NAMES)}), held=False)
 

@@ -113,7 +113,7 @@ def runs(question: Annotated[Question, Parameters()], request: Request, grant: G
 
 
 @reads.get("/runs/{id}", responses=answers.example(DOCUMENT))
-def run(id: str, request: Request, grant: Granted) -> Response:
+def run(id: str, bare: answers.Bare, request: Request, grant: Granted) -> Response:
     """One run: its state, and what became of each image so far.
 
     `state` is `planning`, `running`, then `done`, `partly`, `failed`, `cancelled` or `refused` (nothing was
@@ -138,7 +138,7 @@ REFUSALS = {
     status_code=202,
     responses=answers.told(202, "begun; `Location` has the run's address", DOCUMENT, REFUSALS),
 )
-async def start(asked: Asked, request: Request, grant: Granted, now: Now) -> Response:
+async def start(asked: Asked, bare: answers.Bare, request: Request, grant: Granted, now: Now) -> Response:
     """Execute a plan in the background.
 
     Name a `plan` that was made, a `schedule`, or a `cache` to plan for first, with the keys of
@@ -160,7 +160,7 @@ async def start(asked: Asked, request: Request, grant: Granted, now: Now) -> Res
         202, "it ends soon; images that are whole stay", DOCUMENT, {404: "no run of that id goes on"}
     ),
 )
-async def cancel(id: str, request: Request, grant: Granted) -> Response:
+async def cancel(id: str, bare: answers.Bare, request: Request, grant: Granted) -> Response:
     """End a run early, in order. A run that is over stays as it is."""
     live = _going(request, id, grant)
     if not live.over:
@@ -189,6 +189,7 @@ data: {"image":"docker.io/library/postgres:16","state":"warmed","bytes":15423187
 )
 async def events(
     id: str,
+    bare: answers.Bare,
     request: Request,
     grant: Granted,
     last_event_id: Annotated[str, Header(max_length=20, include_in_schema=False)] = "0",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi import Query as Parameters
 
 from prewarm.service import answers
 from prewarm.service.access import Granted, log_change
@@ -39,9 +38,7 @@ REFUSALS = {
 
 
 @reads.get("/schedules", responses=answers.example({"total": 1, "schedules": [ROW]}))
-def schedules(
-    question: Annotated[answers.Query, Parameters()], request: Request, grant: Granted, now: Now
-) -> Response:
+def schedules(bare: answers.Bare, request: Request, grant: Granted, now: Now) -> Response:
     """Every schedule: when it begins next, what it did last, whether it is paused."""
     shown = [
         row
@@ -52,7 +49,7 @@ def schedules(
 
 
 @commands.post("/schedules/{name}/pause", responses=answers.told(200, "it waits", ROW, REFUSALS))
-def pause(name: str, request: Request, grant: Granted, now: Now) -> dict[str, Any]:
+def pause(name: str, bare: answers.Bare, request: Request, grant: Granted, now: Now) -> dict[str, Any]:
     """Pause a schedule: nothing is begun by it, also after a restart, until it is resumed.
 
     What falls due meanwhile is left out. `prewarm run --schedule` by hand is not bound by it.
@@ -61,7 +58,7 @@ def pause(name: str, request: Request, grant: Granted, now: Now) -> dict[str, An
 
 
 @commands.post("/schedules/{name}/resume", responses=answers.told(200, "it goes on", ROW, REFUSALS))
-def resume(name: str, request: Request, grant: Granted, now: Now) -> dict[str, Any]:
+def resume(name: str, bare: answers.Bare, request: Request, grant: Granted, now: Now) -> dict[str, Any]:
     """Let a schedule go on, with what is due next."""
     return _set(name, False, request, grant, now)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from fastapi import Query as Parameters
 
 from prewarm.demand.calendars import HOUR
 from prewarm.service import answers
@@ -42,9 +41,7 @@ EXAMPLE = answers.example(
 
 
 @router.get("/sites", responses=EXAMPLE)
-def sites(
-    question: Annotated[answers.Query, Parameters()], request: Request, held: OnBoard, grant: Granted
-) -> Response:
+def sites(bare: answers.Bare, request: Request, held: OnBoard, grant: Granted) -> Response:
     """Every site of the lake: its clock, what was logged, and the busiest hour of the coming day.
 
     `unknown` says why a site cannot be forecast; its other numbers are then null. A token of some sites is
