@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from prewarm.demand.calendars import Site
 from prewarm.lake import Lake
-
-if TYPE_CHECKING:
-    from prewarm.pipeline.outlooks import Outlook
 
 
 def name_of(site: str) -> str:
@@ -17,13 +13,11 @@ def name_of(site: str) -> str:
     return f"site-{site}-utc-offset"
 
 
-def warnings(
-    lake: Lake, found: Iterable[Outlook], sites: Mapping[str, Site], default: Site | None
-) -> list[str]:
-    """A word on sites that live by UTC only because nobody said otherwise."""
+def warnings(lake: Lake, found: Iterable[str], sites: Mapping[str, Site], default: Site | None) -> list[str]:
+    """A word on those sites of `found` that live by UTC only because nobody said otherwise."""
     if default is not None and default.timezone != "UTC":
         return []
-    names = sorted({each.history.grid.site.name for each in found} - set(sites))
+    names = sorted(set(found) - set(sites))
     return [
         f"site {name!r} has no time zone, so its hours are UTC's{_told(lake, name)}; set "
         f'PREWARM_TIMEZONE=Europe/Berlin, or timezone = "Europe/Berlin" under [sites.{name}]'

@@ -140,11 +140,12 @@ def forecast(
         raise NotEnoughHistory((*warnings, *unborn)[0])
     for table in rows if store else ():
         _store(lake, table)
+    cutoffs = {each.history.grid.site.name: each.cutoff for each in found}
     return ForecastResult(
-        cutoffs={each.history.grid.site.name: each.cutoff for each in found},
+        cutoffs=cutoffs,
         model=found[0].model.name,
         rows=pl.concat(rows),
-        warnings=(*warnings, *clocks.warnings(lake, found, sites, default)),
+        warnings=(*warnings, *clocks.warnings(lake, cutoffs, sites, default)),
     )
 
 
@@ -191,7 +192,8 @@ def rank(
         Answer(moment.astimezone(UTC), tuple(ranking.rank(_one(expected[moment]), sizes, objective, top)))
         for moment in at
     )
-    warnings += clocks.warnings(lake, found, sites, default)
+    cutoffs = {each.history.grid.site.name: each.cutoff for each in found}
+    warnings += clocks.warnings(lake, cutoffs, sites, default)
     warnings += _size_warnings(answers) if objective == "bytes" else []
     return RankResult(
         hours=hours,
@@ -199,7 +201,7 @@ def rank(
         model=found[0].model.name,
         objective=objective,
         answers=answers,
-        cutoffs={each.history.grid.site.name: each.cutoff for each in found},
+        cutoffs=cutoffs,
         set_aside=_summed(found),
         warnings=tuple(warnings),
     )

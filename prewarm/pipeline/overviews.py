@@ -183,9 +183,7 @@ def overview(
         pulls=_pulls(lake),
         done=_done(lake),
         sizes=largest(each.history.sizes for each in found),
-        warnings={
-            name: clocks.warnings(lake, [view.outlook], sites, default) for name, view in views.items()
-        },
+        warnings={name: clocks.warnings(lake, [name], sites, default) for name in views},
     )
 
 
