@@ -20,7 +20,7 @@ from prewarm.demand import evaluation, forecasters
 from prewarm.demand.evaluation import Tally
 from prewarm.demand.forecasters.baselines import BASELINES
 from prewarm.demo.workload import busy
-from prewarm.pipeline.histories import prior
+from prewarm.pipeline.demand.histories import prior
 
 SEEDS = (41, 42)
 MODELS = ("auto", "profile", *BASELINES)

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.accuracy import SEEDS, registries
 from prewarm.demand import evaluation, forecasters
 from prewarm.demand.evaluation import QUANTILES
-from prewarm.pipeline.histories import prior
+from prewarm.pipeline.demand.histories import prior
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

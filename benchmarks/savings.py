@@ -20,9 +20,9 @@ from prewarm.demo.contents import every
 from prewarm.demo.workload import Workload
 from prewarm.lake import Lake
 from prewarm.logs.files import Source
-from prewarm.pipeline.ingest import ingest
-from prewarm.pipeline.replay import replay
-from prewarm.pipeline.whatif import POLICIES, ReplayResult, WhatIf
+from prewarm.pipeline.insight.replay import replay
+from prewarm.pipeline.insight.whatif import POLICIES, ReplayResult, WhatIf
+from prewarm.pipeline.logs.ingest import ingest
 from prewarm.tables import IMAGES, PUSHES
 
 COLUMNS = ("hits", "wait s/day", "GB warmed", "used", "GB upstream")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prewarm import plots
     from prewarm.demand.calendars import Site
     from prewarm.pipeline.analysis import Study, assess, forecast, open, rank, replay
-    from prewarm.pipeline.validation import cross_validation, evaluate
+    from prewarm.pipeline.demand.validation import cross_validation, evaluate
 
     __version__: str
 
@@ -44,8 +44,8 @@ _HOMES = {
     "Site": "prewarm.demand.calendars",
     "Study": "prewarm.pipeline.analysis",
     "assess": "prewarm.pipeline.analysis",
-    "cross_validation": "prewarm.pipeline.validation",
-    "evaluate": "prewarm.pipeline.validation",
+    "cross_validation": "prewarm.pipeline.demand.validation",
+    "evaluate": "prewarm.pipeline.demand.validation",
     "forecast": "prewarm.pipeline.analysis",
     "open": "prewarm.pipeline.analysis",
     "rank": "prewarm.pipeline.analysis",

@@ -46,7 +46,7 @@ def test_ranking_loads_no_statistics_package(tmp_path: Path) -> None:
     code = (
         "from datetime import datetime, UTC\n"
         "from prewarm.lake import Lake\n"
-        "from prewarm.pipeline.forecast import rank\n"
+        "from prewarm.pipeline.demand.forecast import rank\n"
         f"rank(Lake.open({str(lake(tmp_path, 'default'))!r}), {{}}, [datetime(2026, 2, 20, 8, tzinfo=UTC)])"
     )
     assert not modules_after(code) & {*HEAVY, "pandas"}
@@ -162,7 +162,7 @@ def test_an_empty_lake_teaches(tmp_path: Path) -> None:
 def test_the_mean_of_a_frame_and_of_its_grid_agree() -> None:
     """The door changes nothing."""
     from prewarm.demand.forecasters.auto import Auto
-    from prewarm.pipeline.histories import prior
+    from prewarm.pipeline.demand.histories import prior
 
     made = prewarm.forecast(DEMAND, h=24)
     assert np.allclose(made["auto"], Auto(prior()).forecast(busy(), range(24)).ravel(), rtol=1e-5)

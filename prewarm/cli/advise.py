@@ -34,8 +34,8 @@ def advise(
     what to pin, to consolidate or to delete.
     """
     from prewarm.lake import Lake
-    from prewarm.pipeline.advise import advise as judge
-    from prewarm.pipeline.reports import Scope
+    from prewarm.pipeline.insight.advise import advise as judge
+    from prewarm.pipeline.insight.reports import Scope
 
     zone = settings.zone(site)
     scope = Scope(site, image, options.aware(since, zone), options.aware(until, zone))

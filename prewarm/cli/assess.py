@@ -45,7 +45,7 @@ def assess(
     PATH is what `ingest` takes. The verdict is `pays`, `fix this first` or `does not pay`, with its reasons,
     the misses by cause, and what the log cannot tell.
     """
-    from prewarm.pipeline.assess import assess as judge
+    from prewarm.pipeline.insight.assess import assess as judge
 
     source = settings.source("log", paths)
     source = replace(

@@ -60,7 +60,7 @@ def _drivers() -> list[dict[str, str]]:
 
 def _check(settings: Settings, names: list[str], as_json: bool) -> int:
     """Exit 0 when everything is fine, 3 when something is not."""
-    from prewarm.pipeline.caches import check
+    from prewarm.pipeline.warming.caches import check
 
     if not names:
         raise click.UsageError("no cache to check: prewarm.toml has no [caches.NAME]")

@@ -12,7 +12,7 @@ from prewarm.cli import options, output
 
 if TYPE_CHECKING:
     from prewarm.demand.ranking import Explanation
-    from prewarm.pipeline.forecast import Answer, ForecastResult, RankResult
+    from prewarm.pipeline.demand.forecast import Answer, ForecastResult, RankResult
     from prewarm.settings import Settings
 
 OBJECTIVES = click.Choice(["pulls", "any-pull", "bytes"])
@@ -38,7 +38,7 @@ def forecast(
 ) -> None:
     """Forecast pulls per image and hour, and keep the forecast in the lake."""
     from prewarm.lake import Lake
-    from prewarm.pipeline.forecast import forecast as predict
+    from prewarm.pipeline.demand.forecast import forecast as predict
 
     result = predict(
         Lake.open(settings.lake),
@@ -103,7 +103,7 @@ def rank(
 ) -> None:
     """Rank the images of an hour, a window or a day by expected pulls."""
     from prewarm.lake import Lake
-    from prewarm.pipeline import forecast as verbs
+    from prewarm.pipeline.demand import forecast as verbs
 
     if day and (moments or explain or hours != 1):
         raise click.UsageError("--day ranks all 24 hours of a day; leave out --at, --hours and --explain")

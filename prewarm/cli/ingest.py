@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from prewarm.logs.files import Source
-    from prewarm.pipeline.ingest import IngestResult
+    from prewarm.pipeline.logs.ingest import IngestResult
     from prewarm.settings import Settings
 
 ROWS_AT_ONCE = 50_000  # of a CSV, in memory as text
@@ -115,8 +115,8 @@ def _passes(
     settings: Settings, sources: list[Source], follow: bool, interval: float
 ) -> Iterator[IngestResult]:
     from prewarm.lake import Lake
-    from prewarm.pipeline.follow import follow as looks
-    from prewarm.pipeline.ingest import ingest as read
+    from prewarm.pipeline.logs.follow import follow as looks
+    from prewarm.pipeline.logs.ingest import ingest as read
 
     lake, gap = Lake.open(settings.lake), settings.demand.session_gap
     if not follow:
@@ -195,7 +195,7 @@ def pulls(
 ) -> None:
     """Export pulls. Uses of images that were already there are listed only with --kind local."""
     from prewarm.lake import Lake
-    from prewarm.pipeline.pulls import export
+    from prewarm.pipeline.logs.pulls import export
 
     zone = settings.zone(site)
     frame = export(

@@ -24,7 +24,7 @@ def pause(settings: Settings, as_json: bool, why: str | None) -> None:
     a second.
     """
     from prewarm.lake import Lake
-    from prewarm.pipeline.switch import pause as set_switch
+    from prewarm.pipeline.warming.switch import pause as set_switch
 
     standing = set_switch(Lake.open(settings.lake), datetime.now(UTC), _who(), why)
     if as_json:
@@ -38,7 +38,7 @@ def pause(settings: Settings, as_json: bool, why: str | None) -> None:
 def resume(settings: Settings, as_json: bool) -> None:
     """Unset the kill switch."""
     from prewarm.lake import Lake
-    from prewarm.pipeline.switch import resume as unset_switch
+    from prewarm.pipeline.warming.switch import resume as unset_switch
 
     ended = unset_switch(Lake.open(settings.lake))
     if as_json:

@@ -12,7 +12,7 @@ import click
 from prewarm.cli import options, output
 
 if TYPE_CHECKING:
-    from prewarm.pipeline.whatif import ReplayResult, WhatIf
+    from prewarm.pipeline.insight.whatif import ReplayResult, WhatIf
     from prewarm.settings import Settings
 
 COLUMNS = (
@@ -61,7 +61,7 @@ def replay(settings: Settings, as_json: bool, form: str, **given: Any) -> None:
     bytes in a run, and models know only what had been logged before it.
     """
     from prewarm.lake import Lake
-    from prewarm.pipeline.replay import replay as played
+    from prewarm.pipeline.insight.replay import replay as played
 
     with output.progress("forecasting", "runs") as advance:
         result = played(
@@ -83,8 +83,8 @@ def replay(settings: Settings, as_json: bool, form: str, **given: Any) -> None:
 
 
 def _asked(settings: Settings, given: dict[str, Any]) -> WhatIf:
-    from prewarm.pipeline.schedules import weekdays
-    from prewarm.pipeline.whatif import POLICIES, WhatIf
+    from prewarm.pipeline.insight.whatif import POLICIES, WhatIf
+    from prewarm.pipeline.warming.schedules import weekdays
 
     zone = settings.zone(given["site"])
     names = [name.strip() for part in given["policies"] for name in part.split(",") if name.strip()]

@@ -56,8 +56,8 @@ def report(
     which, and how sure it is.
     """
     from prewarm.lake import Lake
-    from prewarm.pipeline.reports import Scope
-    from prewarm.pipeline.reports import report as make
+    from prewarm.pipeline.insight.reports import Scope
+    from prewarm.pipeline.insight.reports import report as make
 
     zone = settings.zone(site)
     scope = Scope(site, image, options.aware(since, zone), options.aware(until, zone))

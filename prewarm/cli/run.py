@@ -14,8 +14,8 @@ from click.core import ParameterSource
 from prewarm.cli import options, output
 
 if TYPE_CHECKING:
-    from prewarm.pipeline.plan import Planned, Request
-    from prewarm.pipeline.run import Conduct, RunResult
+    from prewarm.pipeline.warming.plan import Planned, Request
+    from prewarm.pipeline.warming.run import Conduct, RunResult
     from prewarm.settings import ScheduleSection, Settings
     from prewarm.warming.executor import Event
     from prewarm.warming.planning import Plan
@@ -172,13 +172,13 @@ def _work(
     settings: Settings, cache: str | None, plan_name: str | None, schedule: str | None, asked: dict[str, Any]
 ) -> _Work:
     from prewarm.lake import Lake
-    from prewarm.pipeline.plan import find
+    from prewarm.pipeline.warming.plan import find
 
     if plan_name is not None:
         found = find(Lake.open(settings.lake), plan_name)
         return _Work(found.cache, found)
     if schedule is not None:
-        from prewarm.pipeline.schedules import due
+        from prewarm.pipeline.warming.schedules import due
 
         when, site = settings.when(schedule)
         return _Work(settings.schedule(schedule).cache, due(when, site, datetime.now(UTC)))
@@ -187,7 +187,7 @@ def _work(
 
 
 def _request(settings: Settings, cache: str, **asked: Any) -> Request:
-    from prewarm.pipeline.plan import Request
+    from prewarm.pipeline.warming.plan import Request
     from prewarm.warming.planning import Budget
 
     zone = settings.zone(settings.cache(cache).site)
@@ -200,7 +200,7 @@ def _request(settings: Settings, cache: str, **asked: Any) -> Request:
 
 def _plan(settings: Settings, cache: str, request: Request) -> Planned:
     from prewarm.lake import Lake
-    from prewarm.pipeline.plan import plan as decide
+    from prewarm.pipeline.warming.plan import plan as decide
 
     return asyncio.run(
         decide(
@@ -216,8 +216,8 @@ def _plan(settings: Settings, cache: str, request: Request) -> Planned:
 
 def _run(settings: Settings, work: _Work) -> RunResult:
     from prewarm.lake import Lake
-    from prewarm.pipeline.plan import Request
-    from prewarm.pipeline.run import run as execute
+    from prewarm.pipeline.warming.plan import Request
+    from prewarm.pipeline.warming.run import run as execute
 
     def go(conduct: Conduct) -> Coroutine[Any, Any, RunResult]:
         return execute(
@@ -234,7 +234,7 @@ def _run(settings: Settings, work: _Work) -> RunResult:
 
 async def _watched(go: Callable[[Conduct], Coroutine[Any, Any, RunResult]]) -> RunResult:
     """A run with a progress bar, which an interrupt ends early but in order."""
-    from prewarm.pipeline.run import Conduct, stopped_by_signals
+    from prewarm.pipeline.warming.run import Conduct, stopped_by_signals
 
     stop = asyncio.Event()
     done = total = 0
@@ -253,8 +253,8 @@ async def _watched(go: Callable[[Conduct], Coroutine[Any, Any, RunResult]]) -> R
 
 
 def _show_dry(settings: Settings, work: _Work, as_json: bool) -> int:
-    from prewarm.pipeline.documents import to_document
-    from prewarm.pipeline.plan import permitted
+    from prewarm.pipeline.warming.documents import to_document
+    from prewarm.pipeline.warming.plan import permitted
     from prewarm.warming.planning import Plan, warnings_of
 
     if isinstance(work.what, Plan):

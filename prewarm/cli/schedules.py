@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def schedules(settings: Settings, as_json: bool) -> None:
     """List the schedules: what each does, when it begins next, what it did last."""
     from prewarm.lake import Lake
-    from prewarm.pipeline.agenda import Agenda
+    from prewarm.pipeline.warming.agenda import Agenda
     from prewarm.service.timetables import rows
 
     found = rows(settings, Agenda(Lake.open(settings.lake)), datetime.now(UTC))

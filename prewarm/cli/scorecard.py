@@ -10,7 +10,7 @@ import click
 from prewarm.cli import options, output
 
 if TYPE_CHECKING:
-    from prewarm.pipeline.scorecard import Scorecard
+    from prewarm.pipeline.demand.scorecard import Scorecard
     from prewarm.settings import Settings
 
 
@@ -36,7 +36,7 @@ def scorecard(
 ) -> None:
     """Score models and baselines on the last windows of the lake, each forecast from before it."""
     from prewarm.lake import Lake
-    from prewarm.pipeline.scorecard import scorecard as judge
+    from prewarm.pipeline.demand.scorecard import scorecard as judge
 
     result = judge(
         Lake.open(settings.lake),

@@ -53,7 +53,7 @@ def _check(settings: Settings, names: list[str], as_json: bool) -> int:
 
 def _found(settings: Settings, name: str) -> list[dict[str, Any]]:
     """What stands in the source's files, as `prewarm caches check` says what it finds."""
-    from prewarm.pipeline.ingest import survey
+    from prewarm.pipeline.logs.ingest import survey
 
     source = settings.source(name)
     if not source.paths:

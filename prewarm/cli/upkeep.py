@@ -14,8 +14,8 @@ from prewarm.cli import options, output
 from prewarm.errors import PrewarmError
 
 if TYPE_CHECKING:
-    from prewarm.pipeline.caches import CacheSpec
-    from prewarm.pipeline.upkeep import Pruned, Refreshed
+    from prewarm.pipeline.warming.caches import CacheSpec
+    from prewarm.pipeline.warming.upkeep import Pruned, Refreshed
     from prewarm.settings import Settings
 
 T = TypeVar("T")
@@ -49,8 +49,8 @@ def refresh_caches(
     settings: Settings, names: Sequence[str], as_json: bool, *, apply: bool, over: timedelta
 ) -> int:
     """Refresh these caches one after another; exit code 3 when something could not be asked or warmed."""
-    from prewarm.pipeline.upkeep import Refreshed
-    from prewarm.pipeline.upkeep import refresh as work
+    from prewarm.pipeline.warming.upkeep import Refreshed
+    from prewarm.pipeline.warming.upkeep import refresh as work
 
     def one(spec: CacheSpec) -> Refreshed:
         given = (_lake(settings), spec, settings.endpoints())
@@ -66,8 +66,8 @@ def prune_caches(
     settings: Settings, names: Sequence[str], as_json: bool, *, apply: bool, unused: timedelta | None = None
 ) -> int:
     """Prune these caches one after another; exit code 3 when one of several cannot be pruned."""
-    from prewarm.pipeline.upkeep import Pruned
-    from prewarm.pipeline.upkeep import prune as work
+    from prewarm.pipeline.warming.upkeep import Pruned
+    from prewarm.pipeline.warming.upkeep import prune as work
     from prewarm.warming.caches import Eviction
 
     def one(spec: CacheSpec) -> Pruned:

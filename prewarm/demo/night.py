@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from prewarm.demo import telling
 from prewarm.demo.contents import SCALE
 from prewarm.demo.origin import Origin, Served, serving
-from prewarm.pipeline.caches import CacheSpec
-from prewarm.pipeline.plan import Demand, Request, plan
-from prewarm.pipeline.run import RunResult, run
+from prewarm.pipeline.warming.caches import CacheSpec
+from prewarm.pipeline.warming.plan import Demand, Request, plan
+from prewarm.pipeline.warming.run import RunResult, run
 from prewarm.references import Reference
 from prewarm.warming.contacts import Endpoint
 

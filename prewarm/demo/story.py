@@ -31,9 +31,9 @@ from prewarm.insight.mirrors import Mirror
 from prewarm.insight.policies import Lists
 from prewarm.lake import Lake
 from prewarm.logs.files import Source
-from prewarm.pipeline.forecast import rank
-from prewarm.pipeline.ingest import ingest
-from prewarm.pipeline.plan import Request
+from prewarm.pipeline.demand.forecast import rank
+from prewarm.pipeline.logs.ingest import ingest
+from prewarm.pipeline.warming.plan import Request
 from prewarm.references import Reference
 from prewarm.warming.planning import Budget
 

@@ -1,1 +1,1 @@
-"""One function per verb, one module each: the only place that wires."""
+"""One function per verb, one module each, in a room for each chapter: the only place that wires."""

@@ -19,14 +19,14 @@ from prewarm.demand.calendars import HOUR, Site
 from prewarm.errors import SettingsError
 from prewarm.lake import Lake
 from prewarm.logs.files import Source
-from prewarm.pipeline import forecast as verbs
-from prewarm.pipeline import reports
-from prewarm.pipeline.advise import advise
-from prewarm.pipeline.assess import assess as assess_logs
-from prewarm.pipeline.histories import DEMAND, Counting, declared, extents, history, prior
-from prewarm.pipeline.outlooks import MAX_HOURS
-from prewarm.pipeline.replay import replay as replayed
-from prewarm.pipeline.whatif import POLICIES, ReplayResult, WhatIf
+from prewarm.pipeline.demand import forecast as verbs
+from prewarm.pipeline.demand.histories import DEMAND, Counting, declared, extents, history, prior
+from prewarm.pipeline.demand.outlooks import MAX_HOURS
+from prewarm.pipeline.insight import reports
+from prewarm.pipeline.insight.advise import advise
+from prewarm.pipeline.insight.assess import assess as assess_logs
+from prewarm.pipeline.insight.replay import replay as replayed
+from prewarm.pipeline.insight.whatif import POLICIES, ReplayResult, WhatIf
 from prewarm.quantities import parse_bytes, parse_duration
 
 if TYPE_CHECKING:

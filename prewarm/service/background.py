@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from prewarm.errors import CacheBusy, PrewarmError
 from prewarm.lake import Lake
-from prewarm.pipeline.caches import state_folder
-from prewarm.pipeline.journal import outcome_row
-from prewarm.pipeline.run import Conduct, RunResult, new_id
-from prewarm.pipeline.run import run as execute
-from prewarm.pipeline.switch import refuse_when_paused
+from prewarm.pipeline.warming.caches import state_folder
+from prewarm.pipeline.warming.journal import outcome_row
+from prewarm.pipeline.warming.run import Conduct, RunResult, new_id
+from prewarm.pipeline.warming.run import run as execute
+from prewarm.pipeline.warming.switch import refuse_when_paused
 from prewarm.warming.executor import STATES, lock
 
 if TYPE_CHECKING:
-    from prewarm.pipeline.plan import Request
+    from prewarm.pipeline.warming.plan import Request
     from prewarm.settings import Settings
     from prewarm.warming.executor import Event
     from prewarm.warming.planning import Plan

@@ -21,7 +21,7 @@ from fastapi import Depends, Request
 
 from prewarm.errors import LakeError, NotEnoughHistory, PrewarmError
 from prewarm.lake import Lake
-from prewarm.pipeline.overviews import Overview, overview
+from prewarm.pipeline.demand.overviews import Overview, overview
 from prewarm.service.problems import DEFECTS
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prewarm.pipeline.plan import Request
+from prewarm.pipeline.warming.plan import Request
 from prewarm.service import answers
 from prewarm.service.problems import problem
 from prewarm.settings import Bytes, Objective

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from prewarm.errors import CacheBusy, Paused, PrewarmError
 from prewarm.lake import Lake
-from prewarm.pipeline import upkeep
-from prewarm.pipeline.agenda import Agenda, Entry
-from prewarm.pipeline.plan import plan
-from prewarm.pipeline.run import Conduct
-from prewarm.pipeline.schedules import Start, Timetable, due, next_start
-from prewarm.pipeline.switch import refuse_when_paused
+from prewarm.pipeline.warming import upkeep
+from prewarm.pipeline.warming.agenda import Agenda, Entry
+from prewarm.pipeline.warming.plan import plan
+from prewarm.pipeline.warming.run import Conduct
+from prewarm.pipeline.warming.schedules import Start, Timetable, due, next_start
+from prewarm.pipeline.warming.switch import refuse_when_paused
 from prewarm.service.problems import DEFECTS
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from prewarm.service import answers
 from prewarm.service.board import Held, OnBoard
 
 if TYPE_CHECKING:
-    from prewarm.pipeline.overviews import View
+    from prewarm.pipeline.demand.overviews import View
 
 router = APIRouter(tags=["demand"])
 

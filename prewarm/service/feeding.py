@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from prewarm.errors import LakeError, PrewarmError, SettingsError
 from prewarm.lake import Lake
-from prewarm.pipeline.caches import state_folder
-from prewarm.pipeline.feed import feed
-from prewarm.pipeline.follow import follow
-from prewarm.pipeline.inbox import Inbox
+from prewarm.pipeline.logs.feed import feed
+from prewarm.pipeline.logs.follow import follow
+from prewarm.pipeline.logs.inbox import Inbox
+from prewarm.pipeline.warming.caches import state_folder
 from prewarm.service.problems import DEFECTS
 
 if TYPE_CHECKING:
-    from prewarm.pipeline.ingest import IngestResult
+    from prewarm.pipeline.logs.ingest import IngestResult
     from prewarm.settings import Settings
 
 log = logging.getLogger(__name__)

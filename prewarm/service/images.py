@@ -16,7 +16,7 @@ from prewarm.service.board import Held, OnBoard
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from prewarm.pipeline.overviews import View
+    from prewarm.pipeline.demand.overviews import View
 
 router = APIRouter(tags=["images"])
 

@@ -16,7 +16,7 @@ from prewarm.errors import PrewarmError
 from prewarm.service.board import Now, board
 
 if TYPE_CHECKING:
-    from prewarm.pipeline.overviews import Overview
+    from prewarm.pipeline.demand.overviews import Overview
     from prewarm.service.feeding import Feed
 
 router = APIRouter(tags=["metrics"])

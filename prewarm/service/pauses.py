@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from prewarm.pipeline import switch
+from prewarm.pipeline.warming import switch
 from prewarm.service import answers
 from prewarm.service.access import Granted, log_change
 from prewarm.service.board import Now, lake

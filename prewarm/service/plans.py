@@ -13,10 +13,10 @@ from fastapi import Query as Parameters
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from prewarm.pipeline import ledger
-from prewarm.pipeline.documents import to_document
-from prewarm.pipeline.plan import kept_plan
-from prewarm.pipeline.plan import plan as decide
+from prewarm.pipeline.warming import ledger
+from prewarm.pipeline.warming.documents import to_document
+from prewarm.pipeline.warming.plan import kept_plan
+from prewarm.pipeline.warming.plan import plan as decide
 from prewarm.service import answers
 from prewarm.service.access import Granted, log_change
 from prewarm.service.board import Now, lake

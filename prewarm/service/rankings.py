@@ -12,13 +12,13 @@ from pydantic import Field
 
 from prewarm.errors import SettingsError
 from prewarm.lake import Lake
-from prewarm.pipeline import forecast
+from prewarm.pipeline.demand import forecast
 from prewarm.service import answers
 from prewarm.service.board import Now, OnBoard, versions
 
 if TYPE_CHECKING:
-    from prewarm.pipeline.forecast import RankResult
-    from prewarm.pipeline.overviews import Overview
+    from prewarm.pipeline.demand.forecast import RankResult
+    from prewarm.pipeline.demand.overviews import Overview
     from prewarm.service.workshop import Workshop
     from prewarm.settings import Settings
 

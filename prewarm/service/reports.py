@@ -11,8 +11,8 @@ from pydantic import Field
 
 from prewarm.insight.reports import NAMES, Name
 from prewarm.lake import Lake
-from prewarm.pipeline.advise import advise
-from prewarm.pipeline.reports import Scope, report
+from prewarm.pipeline.insight.advise import advise
+from prewarm.pipeline.insight.reports import Scope, report
 from prewarm.service import answers
 from prewarm.service.board import versions
 

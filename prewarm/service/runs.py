@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 
 from prewarm.errors import UnknownName
 from prewarm.lake import Lake
-from prewarm.pipeline import ledger
-from prewarm.pipeline.plan import kept_plan
-from prewarm.pipeline.schedules import due
+from prewarm.pipeline.warming import ledger
+from prewarm.pipeline.warming.plan import kept_plan
+from prewarm.pipeline.warming.schedules import due
 from prewarm.service import answers
 from prewarm.service.access import Grant, Granted, log_change
 from prewarm.service.board import Now, lake
@@ -25,7 +25,7 @@ from prewarm.service.plans import Question
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from prewarm.pipeline.plan import Request as Ask
+    from prewarm.pipeline.warming.plan import Request as Ask
     from prewarm.service.background import Live, Runs
     from prewarm.settings import Settings
     from prewarm.warming.planning import Plan

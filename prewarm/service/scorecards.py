@@ -9,7 +9,7 @@ from fastapi import Query as Parameters
 from pydantic import Field
 
 from prewarm.lake import Lake
-from prewarm.pipeline.scorecard import scorecard as make
+from prewarm.pipeline.demand.scorecard import scorecard as make
 from prewarm.service import answers
 from prewarm.service.board import OnBoard, versions
 

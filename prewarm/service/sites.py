@@ -13,7 +13,7 @@ from prewarm.service.access import Grant, Granted
 from prewarm.service.board import Held, OnBoard
 
 if TYPE_CHECKING:
-    from prewarm.pipeline.overviews import View
+    from prewarm.pipeline.demand.overviews import View
 
 router = APIRouter(tags=["sites"])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prewarm.errors import PrewarmError
-from prewarm.pipeline.agenda import Agenda, Entry
-from prewarm.pipeline.schedules import next_start
+from prewarm.pipeline.warming.agenda import Agenda, Entry
+from prewarm.pipeline.warming.schedules import next_start
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -26,11 +26,11 @@ from prewarm.settings.sections import (
 if TYPE_CHECKING:
     from prewarm.demand.calendars import Site
     from prewarm.logs.files import Source
-    from prewarm.pipeline.caches import CacheSpec
-    from prewarm.pipeline.histories import Counting
-    from prewarm.pipeline.plan import Demand
-    from prewarm.pipeline.reports import Terms
-    from prewarm.pipeline.schedules import Timetable, When
+    from prewarm.pipeline.demand.histories import Counting
+    from prewarm.pipeline.insight.reports import Terms
+    from prewarm.pipeline.warming.caches import CacheSpec
+    from prewarm.pipeline.warming.plan import Demand
+    from prewarm.pipeline.warming.schedules import Timetable, When
     from prewarm.warming.registry import Endpoint
 
 T = TypeVar("T")
@@ -89,20 +89,20 @@ class Settings(BaseSettings):
     def counting(self) -> Counting:
         """What counts as demand."""
         from prewarm.demand.selection import TOOLS
-        from prewarm.pipeline.histories import Counting
+        from prewarm.pipeline.demand.histories import Counting
 
         tools = TOOLS if self.demand.ignore_tools else ()
         return Counting(self.demand.kinds, (*self.demand.ignore, *tools), self.demand.session_gap)
 
     def demand_of_sites(self) -> Demand:
         """How plans read demand from the lake: the sites' clocks, and what counts."""
-        from prewarm.pipeline.plan import Demand
+        from prewarm.pipeline.warming.plan import Demand
 
         return Demand(self.declared_sites(), self.default_site(), self.counting())
 
     def terms(self, site: str | None = None) -> Terms:
         """What reports need: clock, what is set aside, how long caches keep, prices."""
-        from prewarm.pipeline.reports import Terms
+        from prewarm.pipeline.insight.reports import Terms
 
         kept = {cache.site or "default": cache.ttl for cache in self.caches.values() if cache.ttl is not None}
         return Terms(
@@ -141,7 +141,7 @@ class Settings(BaseSettings):
 
     def cache_spec(self, name: str) -> CacheSpec:
         """How the cache of that name is opened and what it may be given."""
-        from prewarm.pipeline.caches import CacheSpec
+        from prewarm.pipeline.warming.caches import CacheSpec
         from prewarm.warming.planning import Rules
         from prewarm.warming.upkeep import Patience
 
@@ -162,7 +162,7 @@ class Settings(BaseSettings):
 
     def when(self, name: str) -> tuple[When, Site]:
         """When the schedule of that name warms, and on whose clock."""
-        from prewarm.pipeline.schedules import When
+        from prewarm.pipeline.warming.schedules import When
         from prewarm.warming.planning import Budget
 
         section = self.schedule(name)
@@ -179,7 +179,7 @@ class Settings(BaseSettings):
 
     def timetable(self, name: str) -> Timetable:
         """When the schedule of that name begins, and what."""
-        from prewarm.pipeline.schedules import Timetable, lead_for
+        from prewarm.pipeline.warming.schedules import Timetable, lead_for
 
         section = self.schedule(name)
         cache = self.cache(section.cache)

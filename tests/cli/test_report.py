@@ -10,7 +10,7 @@ import pytest
 
 from prewarm.cli.report import NAMES
 from prewarm.insight import reports
-from prewarm.pipeline.reports import MAKERS
+from prewarm.pipeline.insight.reports import MAKERS
 from tests.cli.conftest import Prewarm
 
 

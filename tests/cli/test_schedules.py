@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prewarm.lake import Lake
-from prewarm.pipeline.agenda import Agenda
+from prewarm.pipeline.warming.agenda import Agenda
 from tests.cli.conftest import Prewarm
 
 SETTINGS = """

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from prewarm.errors import SettingsError
 from prewarm.lake import Lake
 from prewarm.logs.files import Source
-from prewarm.pipeline.ingest import ingest
+from prewarm.pipeline.logs.ingest import ingest
 from prewarm.service import serve
 from prewarm.service.access import is_loopback
 from prewarm.service.app import create_app

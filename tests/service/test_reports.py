@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from prewarm.insight.reports import NAMES
 from prewarm.lake import Lake
-from prewarm.pipeline.advise import advise
-from prewarm.pipeline.reports import Scope, report
+from prewarm.pipeline.insight.advise import advise
+from prewarm.pipeline.insight.reports import Scope, report
 from tests.past import NOW
 from tests.service.conftest import A
 

@@ -16,8 +16,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from prewarm.lake import Lake
-from prewarm.pipeline.caches import state_folder
-from prewarm.pipeline.switch import paused
+from prewarm.pipeline.warming.caches import state_folder
+from prewarm.pipeline.warming.switch import paused
 from prewarm.service.app import create_app
 from prewarm.settings import load
 from prewarm.warming.executor import lock

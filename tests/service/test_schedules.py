@@ -15,8 +15,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from prewarm.lake import Lake
-from prewarm.pipeline.caches import state_folder
-from prewarm.pipeline.switch import pause, resume
+from prewarm.pipeline.warming.caches import state_folder
+from prewarm.pipeline.warming.switch import pause, resume
 from prewarm.service.app import create_app
 from prewarm.service.background import Runs
 from prewarm.service.clockwork import Clockwork

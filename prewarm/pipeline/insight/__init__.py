@@ -1,0 +1,1 @@
+"""What happened, what would have, and what to do."""

@@ -1,0 +1,1 @@
+"""Logs become pulls in the lake: `ingest`, live deliveries, and `pulls` back out."""

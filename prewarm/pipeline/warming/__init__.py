@@ -1,0 +1,1 @@
+"""A ranking becomes a plan and outcomes; caches, schedules and the kill switch."""
