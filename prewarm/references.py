@@ -11,8 +11,9 @@ The grammar is that of distribution/reference, whole:
     tag             := [A-Za-z0-9_] [A-Za-z0-9_.-]{0,127}
     digest          := algorithm ":" hex                     sha256: 64, sha384: 96, sha512: 128 characters
 
-A first component is a registry when it has a dot or a colon, is `localhost`, or has a capital
-letter; otherwise the registry is `docker.io`, whose one-component repositories live in `library/`.
+A first component is a registry when it has a dot or a colon, or is `localhost`; otherwise the registry is
+`docker.io`, whose one-component repositories live in `library/`. One that has capitals and is none of these
+(`Acme/api`) is refused: docker takes it for a host, and nobody means one.
 Without tag and digest the tag is `latest`.
 """
 
@@ -160,12 +161,14 @@ def _split_name(name: str, text: str) -> tuple[str, str]:
     if _IMAGE_ID.fullmatch(name):
         raise _invalid(text, "64 hexadecimal characters are an image id, not a name")
     first, slash, rest = name.partition("/")
+    if slash and first != first.lower() and not _is_registry_part(first):
+        raise _invalid(text, f"{_shown(first)} has capitals, and is no host: it has no dot and no port")
     return (first, rest) if slash and _is_registry_part(first) else (DEFAULT_REGISTRY, name)
 
 
 def _is_registry_part(first: str) -> bool:
-    """Whether a first component names a registry, as docker tells it from a namespace."""
-    return any(c in first for c in ".:[") or first == "localhost" or first != first.lower()
+    """Whether a first component names a registry; all others are namespaces."""
+    return any(c in first for c in ".:[") or first == "localhost"
 
 
 def _normal_registry(registry: str) -> str:

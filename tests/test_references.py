@@ -64,6 +64,8 @@ def test_parse_prints_the_canonical_form(text: str, canonical: str) -> None:
         "nginx@sha256:abc",
         "nginx@sha256:" + "a" * 65,
         "Nginx",
+        "Acme/api",
+        "ACME/api:1",
         "acme//api",
         "acme/-api",
         "acme/api_",

@@ -58,6 +58,8 @@ def load(config: Path | None = None, **flags: object) -> Settings:
         raise SettingsError(f"{name} is no JSON; expected JSON, or {name}__KEY=VALUE for each key") from None
     for name, section in settings.caches.items():
         _check_driver(path, name, section)
+    for name, schedule in settings.schedules.items():
+        _check_cache(path, name, schedule.cache, settings.caches)
     return settings
 
 
@@ -140,6 +142,12 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
     """The section model of `Section` or `dict[str, Section]`."""
     inner = get_args(annotation)[-1] if get_args(annotation) else annotation
     return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+
+
+def _check_cache(path: Path, schedule: str, cache: str, known: Iterable[str]) -> None:
+    """A schedule of a cache that is not there would wait for ever, and say so to nobody."""
+    if cache not in known:
+        raise SettingsError(f"{path.name}: schedules.{schedule}.cache: {UnknownName('cache', cache, known)}")
 
 
 def _check_driver(path: Path, name: str, section: CacheSection) -> None:

@@ -47,3 +47,15 @@ def test_schedules_are_listed(tmp_path: Path, prewarm: Prewarm) -> None:
     assert "cannot be read" in broken["what"]
     assert (waiting["paused"], waiting["what"]) == (True, "paused")
     assert (table.code, "tidy" in table.out) == (0, True)
+
+
+def test_a_schedule_of_an_unknown_cache_is_a_configuration_error(tmp_path: Path, prewarm: Prewarm) -> None:
+    """Refused, with the nearest name; any verb says so, since the schedule would never begin."""
+    (tmp_path / "prewarm.toml").write_text(
+        SETTINGS.replace('cache = "here"\ncovers', 'cache = "her"\ncovers')
+    )
+
+    for verb in ("schedules", "caches"):
+        done = prewarm(verb)
+        assert done.code == 1
+        assert "schedules.waiting.cache: no cache called 'her'; did you mean 'here'?" in done.err
