@@ -69,7 +69,7 @@ def show(title: str, result: ReplayResult) -> None:
         print(f"{name:20}" + "".join(f"{cell:>13}" for cell in row))
     for site in result.sites:
         if site.verdict is not None:
-            print(f"  {site.site}: {site.verdict.answer} ({site.verdict.reason})")
+            print(f"  {site.site}: {site.verdict.answer.words} ({site.verdict.reason})")
 
 
 def main() -> None:

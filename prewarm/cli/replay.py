@@ -140,7 +140,9 @@ def _show(result: ReplayResult) -> None:
         click.echo(f"not replayed: {name}: {why}")
     for site in result.sites:
         if site.verdict is not None:
-            click.echo(f"{output.shown(site.site)}: {site.verdict.answer} ({site.verdict.reason}, a day)")
+            click.echo(
+                f"{output.shown(site.site)}: {site.verdict.answer.words} ({site.verdict.reason}, a day)"
+            )
 
 
 def _title(document: dict[str, Any]) -> str:

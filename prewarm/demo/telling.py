@@ -15,19 +15,10 @@ from rich.text import Text
 
 from prewarm.demo.mornings import NOBODY, OURS, WEEKLY, Comparison, Conditions
 from prewarm.insight.costs import Cost
-from prewarm.insight.mirrors import Cause
+from prewarm.insight.reasons import REMEDIES, Cause
 from prewarm.insight.replay import Result
 
 BARS = " ▁▂▃▄▅▆▇█"
-
-REMEDIES = {
-    Cause.NEVER_SEEN: "nothing can",
-    Cause.FRESH_PUSH: "replication on push can",
-    Cause.TAG_MOVED: "a warm run can",
-    Cause.TTL_LAPSED: "a warm run or a longer expiry can",
-    Cause.EVICTED: "a warm run or a bigger disk can",
-}
-"""What removes misses of each cause."""
 
 
 def opening(console: Console) -> None:
@@ -135,7 +126,7 @@ def verdicts(console: Console, comparisons: Sequence[Comparison]) -> None:
 
 def _verdict(console: Console, comparison: Comparison, indent: int) -> None:
     told = comparison.verdict
-    say(console, Text.assemble((f"{told.answer}", "bold"), f": {told.reason}."), indent=indent)
+    say(console, Text.assemble((told.answer.words, "bold"), f": {told.reason}."), indent=indent)
 
 
 def _mornings(ours: Result, theirs: Result) -> tuple[int, int]:
@@ -185,7 +176,7 @@ def _causes(console: Console, comparison: Comparison) -> None:
     """Cold pulls by cause: without us, with us, and what removes them."""
     nobody, ours = comparison.results[NOBODY].misses, comparison.results[OURS].misses
     rows = [
-        (str(cause), REMEDIES[cause], str(nobody.get(cause, 0)), str(ours.get(cause, 0)))
+        (str(cause), str(REMEDIES[cause]), str(nobody.get(cause, 0)), str(ours.get(cause, 0)))
         for cause in Cause
         if nobody.get(cause) or ours.get(cause)
     ]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from prewarm.insight.causes import Cause, Judged
+from prewarm.insight.causes import Judged
+from prewarm.insight.reasons import Cause
 from prewarm.insight.traits import Traits, traits_of
 
 

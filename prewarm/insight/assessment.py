@@ -15,21 +15,18 @@ from typing import Any
 
 import polars as pl
 
-from prewarm.insight.causes import STARTS, Cause, Judged
+from prewarm.insight.causes import STARTS, Judged
 from prewarm.insight.clocks import day, hour
+from prewarm.insight.reasons import Cause
 from prewarm.insight.reports import Report, share
 from prewarm.insight.reports.concentration import concentration
 from prewarm.insight.reports.hits import hit_rate
 from prewarm.insight.reports.misses import misses
+from prewarm.insight.verdict import BAR, Answer, Bar
 
-PAYS, FIX, NO = "pays", "fix this first", "does not pay"
+GUESS = Bar(misses=0.05, much=None)
+"""What must be reached where a TTL that nobody told of is the reason."""
 
-LEAST_SECONDS = 5.0  # of waiting a day that a moving part must save
-LEAST_SHARE = 0.1  # ... of all waiting
-MUCH = (600.0, 20.0)  # seconds a day, in all and for each client, that are worth it however few misses
-LEAST_MISSES = 0.01  # ... and of all pulls, that it must turn into hits
-ASSUMED = 0.05  # ... where a TTL that nobody told of is the reason
-AS_GOOD = 0.9  # a cheaper fix that saves this share of ours comes first
 PLAIN = (timedelta(days=3), 0.5)  # a TTL shorter than this is the problem already at this share
 REFUSED = 0.01  # of all pulls, beyond which a spent quota comes first
 TOPS = (5, 10, 20, 50, 100, 200)
@@ -53,7 +50,7 @@ class Saving:
 class Assessment:
     """The verdict, why, and the page that it stands on."""
 
-    verdict: str
+    verdict: Answer
     why: tuple[str, ...]
     top_n: int | None  # how many images a plan needs; None where none is worth it
     whom: Mapping[str, Any]
@@ -85,7 +82,7 @@ class Assessment:
             for row in self.misses.tables["causes"]
         }
         return {
-            "verdict": self.verdict, "why": list(self.why), "sure": self.sure, "top_n": self.top_n,
+            "verdict": str(self.verdict), "why": list(self.why), "sure": self.sure, "top_n": self.top_n,
             "for": dict(self.whom), "saving": dict(self.saving), "traffic": dict(self.traffic),
             "hit_rate": self.hits.summary["hit_rate"], "miss_rate": self.misses.summary["miss_rate"],
             "causes": causes, "remedies": self.misses.tables["remedies"],
@@ -111,7 +108,7 @@ def assess(
     numbers = _numbers(scored, listed, short)
     verdict, why = _verdict(numbers, judged, counted)
     lists = _lists(listed, numbers.days)
-    enough = _enough(lists) if verdict == PAYS else None
+    enough = _enough(lists) if verdict is Answer.PAYS else None
     return Assessment(
         verdict,
         why,
@@ -246,10 +243,10 @@ def _numbers(scored: pl.DataFrame, listed: pl.DataFrame, short: bool) -> Numbers
     )
 
 
-def _verdict(numbers: Numbers, judged: Judged, refused: Mapping[str, int]) -> tuple[str, tuple[str, ...]]:
+def _verdict(numbers: Numbers, judged: Judged, refused: Mapping[str, int]) -> tuple[Answer, tuple[str, ...]]:
     spent = refused.get(str(Cause.QUOTA), 0)
     if spent > REFUSED * max(numbers.pulls, 1) and spent >= 5:
-        return FIX, (
+        return Answer.FIX_FIRST, (
             f"quota: {spent:,} pulls were refused with 429, too many requests; log in to the upstream, "
             "or let one mirror ask for everybody, before anything is warmed",
             *_remaining(numbers),
@@ -257,13 +254,12 @@ def _verdict(numbers: Numbers, judged: Judged, refused: Mapping[str, int]) -> tu
     guessed = _guessed(judged)
     lapsed = numbers.lapsed if guessed else Saving(0.0, 0)  # no reason to warm, when only a guess lapses
     room_misses = numbers.lapsed.misses + numbers.evicted.misses
-    least = ASSUMED if guessed else LEAST_MISSES
     cheaper = numbers.room >= _bar(judged, numbers) * numbers.ours
-    if cheaper and _worth(numbers.room, room_misses, numbers, least):
-        return FIX, (_room(judged, numbers), *_remaining(numbers))
+    if cheaper and _worth(numbers.room, room_misses, numbers, GUESS if guessed else BAR):
+        return Answer.FIX_FIRST, (_room(judged, numbers), *_remaining(numbers))
     if not _worth(numbers.ours - lapsed.seconds, numbers.our_misses - lapsed.misses, numbers):
-        return NO, (_nothing(numbers, judged), *_remaining(numbers))
-    return PAYS, (
+        return Answer.NO, (_nothing(numbers, judged), *_remaining(numbers))
+    return Answer.PAYS, (
         f"a plan could have saved {numbers.ours:,.0f} of {numbers.waiting:,.0f} s that people wait a day "
         f"({numbers.our_misses / max(numbers.pulls, 1):.1%} of the pulls): {numbers.listed.seconds:,.0f} s "
         f"by a list made before the day, {numbers.pushed.seconds:,.0f} s by replicating fresh pushes",
@@ -277,10 +273,8 @@ def _guessed(judged: Judged) -> bool:
     return any(each.kind == "model" and not each.declared for each in judged.evidence)
 
 
-def _worth(seconds: float, count: int, numbers: Numbers, least: float = LEAST_MISSES) -> bool:
-    much = least == LEAST_MISSES and seconds >= MUCH[0] and seconds >= MUCH[1] * numbers.clients
-    often = count >= least * numbers.pulls
-    return seconds >= LEAST_SECONDS and seconds >= LEAST_SHARE * numbers.waiting and (often or much)
+def _worth(seconds: float, count: int, numbers: Numbers, bar: Bar = BAR) -> bool:
+    return bar.met(seconds, numbers.waiting, count, numbers.pulls, numbers.clients)
 
 
 def _bar(judged: Judged, numbers: Numbers) -> float:
@@ -288,7 +282,9 @@ def _bar(judged: Judged, numbers: Numbers) -> float:
     ttls = [each.ttl for each in judged.evidence if each.ttl is not None and each.fitted != "idle"]
     short, plain = PLAIN
     return (
-        plain if numbers.lapsed.seconds > numbers.evicted.seconds and ttls and min(ttls) < short else AS_GOOD
+        plain
+        if numbers.lapsed.seconds > numbers.evicted.seconds and ttls and min(ttls) < short
+        else BAR.as_good
     )
 
 
@@ -311,7 +307,7 @@ def _nothing(numbers: Numbers, judged: Judged) -> str:
         1 - len(judged.misses.filter(~pl.col("doubtful"))) / len(judged.frame) if len(judged.frame) else 1.0
     )
     served = f"the cache serves {rate:.1%} of the pulls already"
-    if numbers.waiting < LEAST_SECONDS:
+    if numbers.waiting < BAR.seconds:
         return f"{served}; people wait {numbers.waiting:.1f} s a day for upstream, there is nothing to save"
     return (
         f"{served}; a list made before each day, and replication of pushes, would save "

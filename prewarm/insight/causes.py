@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,45 +17,12 @@ import polars as pl
 
 from prewarm.demand.selection import image_column
 from prewarm.insight.costs import ASSUMED, Cost
-from prewarm.insight.mirrors import FRESH
+from prewarm.insight.reasons import FRESH, Cause
 from prewarm.insight.serving import FILLING, TTL, Evidence, Source, judge, source_of
 
 if TYPE_CHECKING:
     from prewarm.insight.serving import Flags
 
-
-class Cause(StrEnum):
-    """Why a pull missed."""
-
-    NEVER_SEEN = "never seen before"
-    FRESH_PUSH = "fresh push"
-    TAG_MOVED = "tag moved"
-    TTL_LAPSED = "TTL lapsed"
-    EVICTED = "evicted"
-    COLD_NODE = "cold node or runner"
-    OUTAGE = "outage"
-    QUOTA = "quota"
-
-
-class Remedy(StrEnum):
-    """What removes a miss."""
-
-    FORECAST = "a forecast can remove it"
-    ROOM = "a bigger disk or longer TTL can"
-    PUSH = "replication on push can"
-    NOTHING = "nothing can"
-
-
-REMEDIES: Mapping[Cause, Remedy] = {
-    Cause.NEVER_SEEN: Remedy.NOTHING,
-    Cause.FRESH_PUSH: Remedy.PUSH,
-    Cause.TAG_MOVED: Remedy.FORECAST,
-    Cause.TTL_LAPSED: Remedy.ROOM,
-    Cause.EVICTED: Remedy.ROOM,
-    Cause.COLD_NODE: Remedy.FORECAST,
-    Cause.OUTAGE: Remedy.NOTHING,
-    Cause.QUOTA: Remedy.FORECAST,
-}
 
 CAUSES = pl.Enum([str(each) for each in Cause])
 STARTS = timedelta(days=1)

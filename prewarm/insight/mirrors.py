@@ -16,30 +16,15 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Literal
 
 import numpy as np
 
 from prewarm.insight.evictions import Eviction, Foreseen, Frequent, Recent, Roomy
+from prewarm.insight.reasons import FRESH, Cause
 from prewarm.insight.traces import MICROSECOND, Content, Trace, micros
 
 EvictionName = Literal["lru", "lfu", "belady"]
-
-
-class Cause(StrEnum):
-    """Why a pull missed; every miss has exactly one."""
-
-    NEVER_SEEN = "never seen before"
-    FRESH_PUSH = "fresh push"
-    TAG_MOVED = "tag moved"
-    TTL_LAPSED = "TTL lapsed"
-    EVICTED = "evicted"
-    COLD_NODE = "cold node"  # another node of the site has had it; only where each has a cache of its own
-
-
-FRESH = timedelta(days=1)
-"""A first pull within this time of the push is a fresh push."""
 
 
 @dataclass(frozen=True, slots=True)

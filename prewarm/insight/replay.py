@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prewarm.insight.costs import ASSUMED, Cost
-from prewarm.insight.mirrors import Cause, Mirror, Objects, Passage, WarmRun, passage
+from prewarm.insight.mirrors import Mirror, Objects, Passage, WarmRun, passage
+from prewarm.insight.reasons import Cause
 from prewarm.insight.traces import MICROSECOND, Pull, Trace, Window, micros, traced
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from prewarm.insight.causes import Cause, Judged
+from prewarm.insight.causes import Judged
+from prewarm.insight.reasons import Cause
 from prewarm.insight.reports.savings import HUB, WINDOW
 
 TOGETHER = timedelta(minutes=30)  # sites that pull a version within this pull it at once

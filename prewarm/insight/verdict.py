@@ -14,20 +14,36 @@ from prewarm.insight.replay import Result
 
 
 class Answer(StrEnum):
-    """The three answers."""
+    """The three answers, of a replay as of an assessment."""
 
-    PAYS = "pre-warming pays"
+    PAYS = "pays"
     FIX_FIRST = "fix this first"
-    NO = "do not pre-warm"
+    NO = "does not pay"
+
+    @property
+    def words(self) -> str:
+        """As a sentence begins."""
+        return self if self is Answer.FIX_FIRST else f"pre-warming {self}"
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a saving must reach to be worth a moving part. Seconds are per scored window."""
+    """What a saving must reach to be worth a moving part. Seconds are of a day or a scored window."""
 
     seconds: float = 5.0
     share: float = 0.1  # of all waiting without pre-warming
+    misses: float = 0.01  # of all pulls, that must become hits
+    much: tuple[float, float] | None = (600.0, 20.0)  # seconds, in all and for each client, worth it anyway
     as_good: float = 0.9  # a rival that saves this share of ours does as well
+
+    def met(self, saved: float, waiting: float, removed: int, pulls: int, clients: int = 1) -> bool:
+        """Whether `saved` of `waiting` seconds, and `removed` misses of `pulls`, are worth it."""
+        much = self.much is not None and saved >= self.much[0] and saved >= self.much[1] * clients
+        often = removed > 0 and removed >= self.misses * pulls
+        return saved >= self.seconds and saved >= self.share * waiting and (often or much)
+
+
+BAR = Bar()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +65,14 @@ def verdict(
     lists: Mapping[str, Result],
     fixes: Mapping[str, Result],
     windows: int,
-    bar: Bar = Bar(),
+    clients: int = 1,
+    bar: Bar = BAR,
 ) -> Verdict:
     """Judge policies replayed over the same pulls, `windows` scored windows and equal budgets.
 
     `lists` are simpler ways to pre-warm (a fixed list, a weekly one), `fixes` what nobody has to forecast
-    (`longer expiry`, `bigger disk`), both by the name that the reason shall use.
+    (`longer expiry`, `bigger disk`), both by the name that the reason shall use. `clients` are those that
+    pulled. Nothing is worth it, a fix no more than a forecast, where hardly a pull would become a hit.
     """
     waiting, saved, possible = (
         (none.seconds - result) / max(windows, 1) for result in (0.0, ours.seconds, oracle.seconds)
@@ -63,18 +81,18 @@ def verdict(
     def answered(answer: Answer, reason: str) -> Verdict:
         return Verdict(answer, reason, waiting, saved, possible)
 
-    if not _worth(possible, waiting, bar):
-        return answered(Answer.NO, _nothing_to_gain(none, possible, waiting))
+    def worth(rival: Result) -> bool:
+        gained = (none.seconds - rival.seconds) / max(windows, 1)
+        return bar.met(gained, waiting, none.missed - rival.missed, none.pulls, clients)
+
+    if not worth(oracle):
+        return answered(Answer.NO, _nothing_to_gain(none, oracle, possible, waiting))
     fix, fixed = _best(fixes, none, windows)
-    if fix and _worth(fixed, waiting, bar) and fixed >= bar.as_good * saved:
+    if fix and worth(fixes[fix]) and fixed >= bar.as_good * saved:
         return answered(Answer.FIX_FIRST, f"{fix} alone saves {_of(fixed, waiting)}; a forecast {_s(saved)}")
-    if not _worth(saved, waiting, bar):
-        return answered(Answer.NO, f"the forecast saves only {_of(saved, waiting)}; foresight {_s(possible)}")
+    if not worth(ours):
+        return answered(Answer.NO, _too_little(none, ours, saved, possible, waiting))
     return answered(Answer.PAYS, _gain(saved, waiting, *_best(lists, none, windows), bar))
-
-
-def _worth(saved: float, waiting: float, bar: Bar) -> bool:
-    return saved >= bar.seconds and saved >= bar.share * waiting
 
 
 def _best(rivals: Mapping[str, Result], none: Result, windows: int) -> tuple[str, float]:
@@ -83,11 +101,20 @@ def _best(rivals: Mapping[str, Result], none: Result, windows: int) -> tuple[str
     return max(saved.items(), key=lambda item: item[1], default=("", 0.0))
 
 
-def _nothing_to_gain(none: Result, possible: float, waiting: float) -> str:
+def _nothing_to_gain(none: Result, oracle: Result, possible: float, waiting: float) -> str:
     served = f"the warm cache already serves {none.hit_ratio:.1%} of pulls"
     if not none.missed:
         return f"{served}; there is no waiting to save"
-    return f"{served}; even perfect foresight would save only {_of(possible, waiting)}"
+    return f"{served}; even perfect foresight would save only {_of(possible, waiting)}{_turned(none, oracle)}"
+
+
+def _too_little(none: Result, ours: Result, saved: float, possible: float, waiting: float) -> str:
+    return f"the forecast saves only {_of(saved, waiting)}{_turned(none, ours)}; foresight {_s(possible)}"
+
+
+def _turned(none: Result, rival: Result) -> str:
+    """How many pulls become hits, for people who see seconds alone."""
+    return f", {(none.missed - rival.missed) / none.pulls:.1%} of the pulls" if none.pulls else ""
 
 
 def _gain(saved: float, waiting: float, rival: str, rivalled: float, bar: Bar) -> str:

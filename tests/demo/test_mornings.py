@@ -21,8 +21,9 @@ from prewarm.demo.mornings import (
     compare,
 )
 from prewarm.demo.sites import working
-from prewarm.insight.mirrors import Cause, Mirror
+from prewarm.insight.mirrors import Mirror
 from prewarm.insight.policies import Lists
+from prewarm.insight.reasons import Cause
 from prewarm.insight.verdict import Answer
 
 LOAD = workload.busy(days=28)

@@ -8,7 +8,8 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from prewarm.insight.causes import REMEDIES, STARTS, Cause, judged
+from prewarm.insight.causes import STARTS, judged
+from prewarm.insight.reasons import REMEDIES, Cause
 from tests.traffic import MONDAY, Ask, days, frame, identified, mornings, steady, through
 
 DAY = timedelta(days=1)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prewarm.insight.costs import Cost
-from prewarm.insight.mirrors import Cause, Mirror, WarmRun
+from prewarm.insight.mirrors import Mirror, WarmRun
+from prewarm.insight.reasons import Cause
 from prewarm.insight.replay import Result, over_quota, replay, together
 from prewarm.insight.traces import Content, Pull, Trace
 

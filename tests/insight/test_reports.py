@@ -7,7 +7,8 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from prewarm.insight.causes import Judged, Remedy, judged
+from prewarm.insight.causes import Judged, judged
+from prewarm.insight.reasons import Remedy
 from prewarm.insight.reports import Report
 from prewarm.insight.reports.concentration import concentration, fewest
 from prewarm.insight.reports.hits import hit_rate, judgement

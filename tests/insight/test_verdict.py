@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from prewarm.insight.mirrors import Cause
+from prewarm.insight.reasons import Cause
 from prewarm.insight.replay import Result
 from prewarm.insight.verdict import Answer, Verdict, verdict
 
 
-def waiting(seconds: float, missed: int = 10) -> Result:
-    """A result of 1000 pulls in which clients waited so long."""
+def waiting(seconds: float, each: float = 4.0) -> Result:
+    """A result of 1000 pulls in which clients waited so long, four seconds for each miss."""
+    missed = round(seconds / each)
     misses = {Cause.TAG_MOVED: missed} if missed else {}
     return Result(1000, misses, 10**9, 10**6, (seconds,), 10**9, 0, 0)
 
@@ -52,14 +53,30 @@ def test_a_warm_cache_that_serves_everything_needs_nothing() -> None:
     """Two seconds a morning are not worth a moving part, whoever saves them."""
     told = judged(20, 1, 0, weekly=5, ttl=1)
     assert told.answer is Answer.NO
-    assert "the warm cache already serves 99.0% of pulls" in told.reason
+    assert "the warm cache already serves 99.5% of pulls" in told.reason
 
 
 def test_where_nobody_waits_it_says_so() -> None:
     """No miss at all: the reason has no figures to divide."""
-    told = verdict(*[waiting(0, missed=0)] * 3, lists={}, fixes={}, windows=10)
+    told = verdict(*[waiting(0)] * 3, lists={}, fixes={}, windows=10)
     assert told.answer is Answer.NO
     assert told.reason.endswith("there is no waiting to save")
+
+
+def test_hardly_a_miss_is_no_reason_to_fix_anything() -> None:
+    """Two misses of 1000 that cost 30 s each: neither a longer expiry nor a forecast is worth it."""
+    results = [waiting(seconds, each=30) for seconds in (60, 0, 0)]
+    told = verdict(*results, lists={}, fixes={"a longer expiry": waiting(0)}, windows=1)
+    assert told.answer is Answer.NO
+    assert "60.0 s of 60.0 s waiting, 0.2% of the pulls" in told.reason
+
+
+def test_rare_misses_that_cost_minutes_are_worth_it() -> None:
+    """Two of 1000 pulls that cost ten minutes each, for ten people; not for a hundred of them."""
+    results = [waiting(seconds, each=600) for seconds in (1200, 0, 0)]
+    few, many = (verdict(*results, lists={}, fixes={}, windows=1, clients=clients) for clients in (10, 100))
+    assert few.answer is Answer.PAYS
+    assert many.answer is Answer.NO
 
 
 def test_waiting_that_no_list_can_remove_is_no_reason() -> None:

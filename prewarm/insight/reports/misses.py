@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from prewarm.insight.causes import REMEDIES, Cause, Judged, Remedy
+from prewarm.insight.causes import Judged
 from prewarm.insight.clocks import hour
+from prewarm.insight.reasons import REMEDIES, Cause, Remedy
 from prewarm.insight.reports import Report, Row, share
 from prewarm.insight.reports.doubts import doubts, unsized, untimed
 

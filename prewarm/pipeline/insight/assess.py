@@ -12,7 +12,7 @@ import polars as pl
 from prewarm.errors import NotEnoughHistory
 from prewarm.insight.assessment import Assessment
 from prewarm.insight.assessment import assess as judge
-from prewarm.insight.causes import Cause
+from prewarm.insight.reasons import Cause
 from prewarm.lake import Lake
 from prewarm.logs.sessions import canonical
 from prewarm.pipeline.insight.reports import KEY, TERMS, Material, Scope, Terms

@@ -110,7 +110,8 @@ def _site(
             f"and some after {since:%Y-%m-%dT%H:%MZ}; read more of its log, or say another --since"
         )
     _check_known(past.known, asked)
-    stage = _Stage(asked, site, past, since, until, _cost(past, demand, asked))
+    clients = demand.filter(pl.col("timestamp") >= since)["client"].n_unique()
+    stage = _Stage(asked, site, past, since, until, _cost(past, demand, asked), clients)
     return stage.played(
         Hindsight(site, pulls, outcomes, counting), _doubts(past, demand, asked, site), advance
     )
@@ -187,6 +188,7 @@ class _Stage:
     since: datetime
     until: datetime
     cost: Cost
+    clients: int  # that pulled in what is scored
     runs: Sequence[Window] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -318,8 +320,9 @@ class _Stage:
         # A list may beat foresight: what it fetched for nobody can postpone an expiry into a quiet hour.
         ceiling = min((results[ORACLE], results[ours], *lists.values()), key=lambda result: result.seconds)
         return verdict(
-            results[NONE], results[ours], ceiling, lists=lists, fixes=fixes, windows=len(self.windows())
-        )
+            results[NONE], results[ours], ceiling,
+            lists=lists, fixes=fixes, windows=len(self.windows()), clients=self.clients,
+        )  # fmt: skip
 
     def _warm_runs(self, name: str, lists: Mapping[str, policies.Lists], budget: int | None) -> list[WarmRun]:
         trace = self.past.trace

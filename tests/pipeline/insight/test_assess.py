@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from prewarm.errors import NotEnoughHistory
-from prewarm.insight.assessment import FIX, NO, PAYS
-from prewarm.insight.causes import Cause
+from prewarm.insight.reasons import Cause
+from prewarm.insight.verdict import Answer
 from prewarm.logs.files import Source
 from prewarm.pipeline.insight.assess import assess
 from prewarm.pipeline.insight.reports import TERMS, Terms
@@ -49,7 +49,7 @@ def test_mornings_on_moved_tags_pay(tmp_path: Path, logged: dict[str, bool], cou
     """Every morning the first client of each image waits for what was pushed in the night."""
     found = _assessed(tmp_path, lines(through([*mornings(count), *steady(count, images=4)]), **logged))
 
-    assert found.verdict == PAYS
+    assert found.verdict == Answer.PAYS
     assert found.top_n in (5, 10)
     assert found.document()["saving"]["by_list_seconds_per_day"] > 60
 
@@ -59,7 +59,7 @@ def test_tags_without_digests_are_told_by_their_blobs(tmp_path: Path, logged: di
     """A client that fetches by tag shows no digest; moved tags are no lapses all the same."""
     found = _assessed(tmp_path, lines(through([*mornings(12), *steady(12, images=4)]), by_tag=True, **logged))
 
-    assert found.verdict == PAYS
+    assert found.verdict == Answer.PAYS
     assert found.document()["causes"][Cause.TAG_MOVED]["misses"] >= 0.8 * 6 * 9
 
 
@@ -68,7 +68,7 @@ def test_fresh_builds_pay_by_replication(tmp_path: Path, logged: dict[str, bool]
     """Tags that nobody could list are brought by their push."""
     found = _assessed(tmp_path, lines(through([*_builds(12), *steady(12, images=4)]), **logged))
 
-    assert found.verdict == PAYS
+    assert found.verdict == Answer.PAYS
     assert found.document()["causes"][Cause.FRESH_PUSH]["share"] > 0.8
     assert found.document()["saving"]["on_push_seconds_per_day"] > 100
 
@@ -79,7 +79,7 @@ def test_a_short_ttl_comes_first(tmp_path: Path, logged: dict[str, bool], hours:
     """Images that never change miss again and again: no forecast is needed for that."""
     found = _assessed(tmp_path, lines(through(steady(12), timedelta(hours=hours)), **logged))
 
-    assert found.verdict == FIX
+    assert found.verdict == Answer.FIX_FIRST
     assert found.why[0].startswith("TTL")
     assert found.top_n is None
 
@@ -88,8 +88,8 @@ def test_a_known_ttl_makes_a_plain_log_tell(tmp_path: Path) -> None:
     """Without hits or durations a TTL has to be said: then the model finds what it costs."""
     text = lines(through(steady(12), timedelta(hours=24)))
 
-    assert _assessed(tmp_path, text).verdict == NO
-    assert _assessed(tmp_path, text, Terms(ttls={"default": timedelta(hours=24)})).verdict == FIX
+    assert _assessed(tmp_path, text).verdict == Answer.NO
+    assert _assessed(tmp_path, text, Terms(ttls={"default": timedelta(hours=24)})).verdict == Answer.FIX_FIRST
 
 
 @pytest.mark.parametrize("logged", LOGGED)
@@ -102,7 +102,7 @@ def test_a_full_disk_comes_first(tmp_path: Path, logged: dict[str, bool]) -> Non
     ]
     found = _assessed(tmp_path, lines(through([*steady(14, images=5), *rare], None, 9_000_000_000), **logged))
 
-    assert found.verdict == FIX
+    assert found.verdict == Answer.FIX_FIRST
     assert found.why[0].startswith("disk")
 
 
@@ -113,7 +113,7 @@ def test_a_warm_mirror_does_not_pay(tmp_path: Path, logged: dict[str, bool], cou
     met = [each for each in through(steady(count + 4), None) if each.ask.at >= MONDAY + 4 * DAY]
     found = _assessed(tmp_path, lines(met, **logged))
 
-    assert found.verdict == NO
+    assert found.verdict == Answer.NO
     assert "already" in found.why[0]
 
 
@@ -122,7 +122,7 @@ def test_one_cold_morning_pays_where_hits_are_logged(tmp_path: Path, logged: dic
     """A day is too short for habits; what several clients asked for is taken to come back."""
     found = _assessed(tmp_path, lines(through(mornings(1, images=20, people=8)), **logged))
 
-    assert (found.verdict, found.sure) == (PAYS, "medium")
+    assert (found.verdict, found.sure) == (Answer.PAYS, "medium")
     assert any(word.startswith("habits") for word in found.cannot_say)
 
 
@@ -136,7 +136,7 @@ def test_few_misses_that_cost_much_are_worth_it(tmp_path: Path) -> None:
     ]
     found = _assessed(tmp_path, lines(through(huge), cache=True, seconds=True))
 
-    assert found.verdict == PAYS
+    assert found.verdict == Answer.PAYS
     assert found.document()["saving"]["share_of_pulls"] < 0.01
 
 
@@ -156,7 +156,7 @@ def test_images_nobody_comes_back_for_do_not_pay(tmp_path: Path) -> None:
     ]
     found = _assessed(tmp_path, lines(through(asks), cache=True))
 
-    assert found.verdict == NO
+    assert found.verdict == Answer.NO
     assert found.document()["causes"][Cause.NEVER_SEEN]["share"] == 1
 
 
@@ -173,7 +173,7 @@ def test_a_spent_quota_comes_first(tmp_path: Path) -> None:
     refused = [f"10.0.0.{n // 3} - - [{time:{stamp}}] {request}\n" for n, time in enumerate(times)]
     found = _assessed(tmp_path, text + "".join(refused))
 
-    assert found.verdict == FIX
+    assert found.verdict == Answer.FIX_FIRST
     assert found.why[0].startswith("quota: 40 pulls")
     assert found.document()["causes"][Cause.QUOTA]["misses"] == 40
 
