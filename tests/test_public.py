@@ -96,7 +96,7 @@ def test_forecast_by_another_model_has_its_column(model: str) -> None:
 def test_rank_is_a_frame_best_first() -> None:
     """The busiest image leads, and sizes serve the objective bytes."""
     ranked = prewarm.rank(DEMAND, h=3, top=2)
-    assert list(ranked.columns) == ["rank", "image", "mean", "probability", "bytes", "score"]
+    assert list(ranked.columns) == ["rank", "image", "mean", "probability", "bytes", "score", "p_stale"]
     assert ranked["image"].iloc[0] == DEMAND["unique_id"].iloc[-1]
     rare, busiest = str(DEMAND["unique_id"].iloc[0]), str(DEMAND["unique_id"].iloc[-1])
     by_bytes = prewarm.rank(DEMAND, objective="bytes", sizes={rare: 10**12, busiest: 1}, top=1)

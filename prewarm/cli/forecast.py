@@ -133,11 +133,15 @@ def _show_answer(result: RankResult, answer: Answer) -> None:
     where = result.site or "all sites"
     title = f"{where}, {output.shown(answer.at)} + {result.hours} h, by {result.objective} ({result.model})"
     rows = [
-        (r.rank, r.image, f"{r.mean:.1f}", f"{r.probability:.2f}", output.size(r.bytes))
+        (r.rank, r.image, f"{r.mean:.1f}", f"{r.probability:.2f}", output.size(r.bytes), _chance(r.p_stale))
         for r in answer.ranking
     ]
-    columns = ("#", "image", "pulls", "P(≥1)", "size")
-    output.print_table(columns, rows, right=("#", "pulls", "P(≥1)", "size"), title=title)
+    columns = ("#", "image", "pulls", "P(≥1)", "size", "P(moved)")
+    output.print_table(columns, rows, right=("#", *columns[2:]), title=title)
+
+
+def _chance(p: float | None) -> str:
+    return "" if p is None else f"{p:.2f}"
 
 
 def _explain(found: list[Explanation]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prewarm.demand.distribution import Dispersion
     from prewarm.demand.forecasters import Answers, Prior
     from prewarm.demand.series import Grid
+    from prewarm.demand.staleness import Staleness
 
 OBJECTIVES = ("pulls", "any-pull", "bytes")
 
@@ -35,6 +36,7 @@ class Ranked:
     probability: float  # P(at least one pull in the window)
     bytes: int | None
     score: float  # of the objective
+    p_stale: float | None = None  # P(its tag has moved since the cache had it last); None: nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,14 @@ def rank(
         )
         for place, i in enumerate(order, start=1)
     ]
+
+
+def aged(ranking: Sequence[Ranked], sites: Sequence[Staleness], at: datetime) -> list[Ranked]:
+    """The ranking with `p_stale` at `at`; of several sites that where the tag is likeliest to have moved."""
+    images = [ranked.image for ranked in ranking]
+    told = zip(*(site.chances(images, at) for site in sites), strict=True)
+    likeliest = [max((chance for chance in each if chance is not None), default=None) for each in told]
+    return [replace(ranked, p_stale=chance) for ranked, chance in zip(ranking, likeliest, strict=True)]
 
 
 def _score(expected: Expected, sizes: Mapping[str, int], objective: str) -> NDArray[np.float64]:

@@ -90,7 +90,7 @@ class Study:
         objective: str = "pulls",
         model: str = "auto",
     ) -> pd.DataFrame:
-        """`rank, image, mean, probability, bytes, score` of the window `[at, at + hours)`."""
+        """`rank, image, mean, probability, bytes, score, p_stale` of the window `[at, at + hours)`."""
         result = verbs.rank(
             self.lake, self.sites, [at], hours, top, site, objective, model,
             default=self.default, counting=self.counting,
@@ -243,6 +243,7 @@ def _ranked(rows: Sequence[ranking.Ranked]) -> pd.DataFrame:
         "probability": pl.Float64,
         "bytes": pl.Int64,
         "score": pl.Float64,
+        "p_stale": pl.Float64,
     }
     return pl.DataFrame(
         [[getattr(row, name) for name in columns] for row in rows], schema=columns, orient="row"

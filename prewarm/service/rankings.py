@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["ranking"])
 
 DEEPEST = 100_000  # images that a ranking is kept for, so that pages come from one computation
-COLUMNS = ("at", "rank", "image", "mean", "probability", "bytes", "score")
+COLUMNS = ("at", "rank", "image", "mean", "probability", "bytes", "score", "p_stale")
 
 _ROW = {
     "rank": 1,
@@ -34,6 +34,7 @@ _ROW = {
     "probability": 0.95,
     "bytes": 154231873,
     "score": 4.8,
+    "p_stale": 0.02,
 }
 EXAMPLE = answers.example(
     {
@@ -49,7 +50,7 @@ EXAMPLE = answers.example(
         "cutoffs": {"boise": "2026-11-30T06:00:00Z"},
         "warnings": [],
     },
-    "at,rank,image,mean,probability,bytes,score",
+    "at,rank,image,mean,probability,bytes,score,p_stale",
 )
 
 

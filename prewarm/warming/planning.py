@@ -10,6 +10,10 @@ The rules, in the order in which they are applied to each candidate:
 3. Bytes are marginal: a layer that the cache shows to hold, or that an earlier warm brings, is free, in the
    place where it lies: a pull-through cache fetches a layer again for each repository. An image that does
    not fit the byte budget is left out; a smaller one of a later rank may still fit.
+
+What warming an image is worth is its score times the chance that the cache is cold or stale by then. The
+ranking only guesses at the second (`p_stale`); the plan asks, and it becomes 1 for an image that the cache
+does not hold in the digest of its tag, and 0 for one that it holds.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from prewarm.errors import InvalidReference
 from prewarm.references import Reference
 
 Blob = tuple[str, str]  # place and digest
+_WORTH_SAYING = 0.1  # of the chance that a tag has moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Candidate:
     blobs: tuple[tuple[str, int], ...] = ()  # (digest, bytes), for shared layers
     place: str = ""  # where they lie: layers are shared within a place only
     held: bool = False  # the cache holds it, fresh
+    p_stale: float | None = None  # P(its tag has moved since the cache had it last); None: unknown
     expires: datetime | None = None  # when the cache will have forgotten it; None: unknown, or never
     clients: int | None = None  # distinct clients that pulled it; None: unknown
     barred: str | None = None  # why this cache cannot serve it at all, in words
@@ -93,6 +99,7 @@ class Warm:
     score: float
     reason: str
     rank: int = 0  # 0: not in the ranking
+    p_stale: float | None = None  # as in the ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +336,9 @@ def _decide(candidate: Candidate, gate: Gate, ledger: _Ledger, window: _Window) 
         return _skip(candidate, refusal)
     ledger.spend(candidate, cost)
     reason = _reason(candidate, always, window)
-    return Warm(candidate.image, candidate.digest, cost, candidate.score, reason, candidate.rank)
+    return Warm(
+        candidate.image, candidate.digest, cost, candidate.score, reason, candidate.rank, candidate.p_stale
+    )
 
 
 def _skip(candidate: Candidate, reason: str) -> Skip:
@@ -361,6 +370,8 @@ def _reason(candidate: Candidate, always: bool, window: _Window) -> str:
         f"rank {candidate.rank}, {candidate.mean:.3g} pulls expected {window.hours}, "
         f"P {candidate.probability:.2f}"
     )
+    if candidate.p_stale is not None and candidate.p_stale >= _WORTH_SAYING:
+        words += f"; its tag has moved with P {candidate.p_stale:.2f}"
     return f"always on the operator's list; {words}" if always else words
 
 

@@ -65,7 +65,15 @@ def test_a_ranking_is_that_of_the_command_line(client: TestClient) -> None:
         "docker.io/acme/web:1.0",
         "docker.io/acme/api:2.1",
     ]
-    assert document["ranking"][0].keys() == {"rank", "image", "mean", "probability", "bytes", "score"}
+    assert document["ranking"][0].keys() == {
+        "rank",
+        "image",
+        "mean",
+        "probability",
+        "bytes",
+        "score",
+        "p_stale",
+    }
     assert document["at"] == EIGHT
 
 

@@ -329,3 +329,11 @@ def test_a_plan_of_nothing_tells_what_failed_before_what_was_left_out() -> None:
     )
 
     assert warnings_of(empty) == ("none of the 2 images in question can be warmed; b:1: no connection",)
+
+
+def test_a_tag_that_is_likely_to_have_moved_says_so() -> None:
+    """The chance stays with the warm; a hardly likely one is not worth a word."""
+    result = made([candidate("latest", 1, p_stale=0.9), candidate("pinned", 2, p_stale=0.01)])
+    assert [warm.p_stale for warm in result.warms] == [0.9, 0.01]
+    assert result.warms[0].reason.endswith("; its tag has moved with P 0.90")
+    assert "moved" not in result.warms[1].reason

@@ -29,6 +29,7 @@ from prewarm.pipeline.demand.outlooks import (
 from prewarm.pipeline.logs import clocks
 
 if TYPE_CHECKING:
+    from prewarm.demand.staleness import Staleness
     from prewarm.lake import Lake, Snapshot
 
 MAX_MOMENTS = 1000
@@ -172,6 +173,7 @@ def rank(
     _check(hours, at, top, objective)
     question = Question(model, counting)
     expected: dict[datetime, list[Expected]] = {moment: [] for moment in at}
+    tags: dict[datetime, list[Staleness]] = {moment: [] for moment in at}
     found: list[Outlook] = []
     warnings: list[str] = []
     unborn: list[str] = []
@@ -182,6 +184,7 @@ def rank(
                 answers_to = known.expected(sorted(set(asked.values())), hours)
                 for moment, instead in asked.items():
                     expected[moment].append(answers_to[instead])
+                    tags[moment].append(known.tags)
                 warnings += [*_young_warnings(place, asked.items()), *known.notes]
         except NotEnoughHistory as error:
             (warnings if extent.first < max(at) else unborn).append(str(error))
@@ -189,7 +192,7 @@ def rank(
         raise NotEnoughHistory((*warnings, *unborn)[0])
     sizes = largest(each.history.sizes for each in found)
     answers = tuple(
-        Answer(moment.astimezone(UTC), tuple(ranking.rank(_one(expected[moment]), sizes, objective, top)))
+        answer(moment, ranking.rank(one(expected[moment]), sizes, objective, top), tags[moment])
         for moment in at
     )
     cutoffs = {each.history.grid.site.name: each.cutoff for each in found}
@@ -330,7 +333,13 @@ def _store(lake: Lake, rows: pl.DataFrame) -> None:
     lake.commit("forecasts", decide)
 
 
-def _one(parts: Sequence[Expected]) -> Expected:
+def answer(at: datetime, ranked: Sequence[Ranked], tags: Sequence[Staleness]) -> Answer:
+    """The ranking of the window that begins `at`, each image with what its sites' tags tell of it."""
+    return Answer(at.astimezone(UTC), tuple(ranking.aged(ranked, tags, at)))
+
+
+def one(parts: Sequence[Expected]) -> Expected:
+    """What one site expects, or several together."""
     return parts[0] if len(parts) == 1 else ranking.together(parts)
 
 

@@ -16,6 +16,7 @@ from prewarm.demand import series
 from prewarm.demand.calendars import Site
 from prewarm.demand.forecasters import Prior
 from prewarm.demand.selection import KINDS, SESSION_GAP, TOOLS, demand_pulls, image_column
+from prewarm.demand.staleness import sightings
 from prewarm.errors import NotEnoughHistory, UnknownName
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class History:
 
     grid: Grid
     sizes: dict[str, int]  # image -> bytes, where known
+    seen: pl.DataFrame  # with which digests tags were seen, see `staleness.sightings`
     set_aside: dict[str, int] = field(default_factory=dict)
 
 
@@ -130,9 +132,12 @@ def history_until(
     """The demand of `site` over the weeks before the cutoff `end`, as it was known at `at`."""
     start = begin(site, extent, end)
     pulls = read_pulls(lake, site.name, start, end if at is None else min(end, at))
-    demand, aside = demand_among(pulls, read_outcomes(lake, start, end, counting), counting)
+    outcomes = read_outcomes(lake, start, end, counting)
+    demand, aside = demand_among(pulls, outcomes, counting)
     grid = series.count(demand, site, start, end, logged=pulls)
-    return History(grid, _sizes(lake, demand), aside)
+    here = pl.col("site").is_null() | (pl.col("site") == site.name)
+    over = pl.col("finished_at") < (end if at is None else min(end, at))
+    return History(grid, _sizes(lake, demand), sightings(pulls, outcomes.filter(here, over)), aside)
 
 
 def begin(site: Site, extent: Extent, end: datetime) -> datetime:
@@ -161,17 +166,16 @@ def demand_among(
     return demand_pulls(pulls, outcomes, counting.kinds, counting.ignore, counting.session_gap)
 
 
-def pushes(lake: Lake, site: Site, until: datetime) -> pl.DataFrame:
-    """`timestamp, image` of the tags that the site's log saw pushed in the weeks before `until`."""
+def pushes(lake: Lake, until: datetime) -> pl.DataFrame:
+    """`timestamp, site, image, digest` of the tags that a log saw pushed in the weeks before `until`."""
     return (
         lake.scan("pushes")
         .filter(
-            pl.col("site") == site.name,
             pl.col("tag").is_not_null(),
             pl.col("timestamp") < until,
             pl.col("timestamp") >= until - timedelta(weeks=WEEKS),
         )
-        .select("timestamp", image_column())
+        .select("timestamp", "site", image_column(), "digest")
         .collect()
     )
 

@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from prewarm.demand import forecasters, ranking
 from prewarm.demand.calendars import HOUR, Site
 from prewarm.demand.newborn import Newborns, newborns
 from prewarm.demand.series import complete_until
+from prewarm.demand.staleness import Staleness, staleness
 from prewarm.errors import NotEnoughHistory, SettingsError
 from prewarm.pipeline.demand.histories import (
     DEMAND,
@@ -26,7 +28,6 @@ from prewarm.pipeline.demand.histories import (
 )
 
 if TYPE_CHECKING:
-    import polars as pl
     from numpy.typing import NDArray
 
     from prewarm.demand.distribution import Dispersion
@@ -54,6 +55,7 @@ class Outlook:
     history: History
     model: Forecaster
     answers: Answers  # of the model, on this history
+    tags: Staleness
     newborns: Newborns = field(default_factory=Newborns)  # pushed, and never pulled
 
     @property
@@ -135,7 +137,7 @@ def outlooks(
             _outlook(
                 history_until(lake, site, extent, cutoff, limit, question.counting),
                 question,
-                pushes(lake, site, min(min(asked), until or min(asked))),
+                pushes(lake, min(min(asked), until or min(asked))),
             ),
             asked,
         )
@@ -154,7 +156,9 @@ def _outlook(past: History, question: Question, pushed: pl.DataFrame) -> Outlook
     shipped = prior()
     model = forecasters.load(question.model, shipped)
     answers = forecasters.fit(model, past.grid, shipped.dispersion)
-    return Outlook(past, model, answers, newborns(past.grid, pushed))
+    born = newborns(past.grid, pushed.filter(pl.col("site") == past.grid.site.name))
+    tags = staleness((*past.grid.images, *born.images), past.seen, pushed, past.grid.cutoff)
+    return Outlook(past, model, answers, tags, born)
 
 
 def standing_in(extent: Extent, site: Site, at: datetime) -> datetime:

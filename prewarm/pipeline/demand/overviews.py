@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -13,7 +13,7 @@ import polars as pl
 from prewarm.demand import ranking
 from prewarm.demand.calendars import HOUR, Site
 from prewarm.errors import NotEnoughHistory, SettingsError, UnknownName
-from prewarm.pipeline.demand.forecast import Answer, RankResult, largest
+from prewarm.pipeline.demand.forecast import RankResult, answer, largest, one
 from prewarm.pipeline.demand.histories import DEMAND, Counting, Extent, declared, extents
 from prewarm.pipeline.demand.outlooks import Outlook, Question, check_reach, outlook, standing_in
 from prewarm.pipeline.logs import clocks
@@ -138,15 +138,14 @@ class Overview:
     def rank(self, at: datetime, hours: int, site: str | None, objective: str, top: int) -> RankResult:
         """As `prewarm.pipeline.demand.forecast.rank` from what is held; the window must be within reach."""
         asked = self.chosen(site)
-        parts = [view.expected(at, hours) for view in asked]
-        expected = parts[0] if len(parts) == 1 else ranking.together(parts)
-        rows = tuple(ranking.rank(expected, self.sizes, objective, top))
+        expected = one([view.expected(at, hours) for view in asked])
+        rows = ranking.rank(expected, self.sizes, objective, top)
         return RankResult(
             hours=hours,
             site=site,
             model=asked[0].outlook.model.name,
             objective=objective,
-            answers=(Answer(at.astimezone(UTC), rows),),
+            answers=(answer(at, rows, [view.outlook.tags for view in asked]),),
             cutoffs={view.site.name: view.grid.cutoff for view in asked},
             warnings=tuple(word for view in asked for word in self.warnings[view.site.name]),
         )

@@ -27,7 +27,7 @@ _PLAN_KEYS = (
     "id", "cache", "site", "created_at", "window", "budget", "model", "objective",
     "bytes", "warms", "skipped", "withheld", "meta", "warnings",
 )  # fmt: skip
-_WARM_KEYS = ("image", "digest", "bytes", "score", "reason", "rank")
+_WARM_KEYS = ("image", "digest", "bytes", "score", "reason", "rank", "p_stale")
 _SKIP_KEYS = ("image", "reason", "held", "failed", "digest", "rank")
 _REQUIRED = ("id", "cache", "warms")
 
@@ -120,6 +120,7 @@ def _warm_document(warm: Warm) -> dict[str, Any]:
         "score": warm.score,
         "reason": warm.reason,
         "rank": warm.rank,
+        "p_stale": warm.p_stale,
     }
 
 
@@ -132,6 +133,7 @@ def _warm(value: object, where: str) -> Warm:
         score=_number(table.get("score", 0.0), f"{where}.score"),
         reason=_text(table.get("reason", ""), f"{where}.reason"),
         rank=_count(table.get("rank", 0), f"{where}.rank"),
+        p_stale=_optional(_number, table.get("p_stale"), f"{where}.p_stale"),
     )
 
 

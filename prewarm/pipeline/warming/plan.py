@@ -278,10 +278,13 @@ def _ranked(
         )
         model, warnings = found.model, list(found.warnings)
         candidates = [
-            Candidate(each.image, each.rank, each.mean, each.probability, each.score, bytes=each.bytes)
+            Candidate(
+                each.image, each.rank, each.mean, each.probability, each.score,
+                bytes=each.bytes, p_stale=each.p_stale,
+            )
             for each in found.ranking
             if each.mean > 0
-        ]
+        ]  # fmt: skip
     except NotEnoughHistory as nothing:
         if not gate.unranked(()):
             raise

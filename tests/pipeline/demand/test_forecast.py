@@ -67,7 +67,15 @@ def test_rank_document_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None
         "model": "auto",
         "objective": "pulls",
     }
-    assert list(document["ranking"][0]) == ["rank", "image", "mean", "probability", "bytes", "score"]
+    assert list(document["ranking"][0]) == [
+        "rank",
+        "image",
+        "mean",
+        "probability",
+        "bytes",
+        "score",
+        "p_stale",
+    ]
     assert [row["rank"] for row in document["ranking"]] == [1, 2]
 
 
@@ -367,3 +375,55 @@ def test_a_push_after_the_time_is_not_known(tmp_path: Path) -> None:
     """The ranking of a time is the one that could have been made then."""
     opened = pushed(office(tmp_path), after(days=21, minutes=10), "fresh")
     assert "fresh" not in order(rank(opened, SITES, [after(days=21)], hours=24))
+
+
+def moving(folder: Path) -> Lake:
+    """Two tags that are pulled at nine: `latest` moves every night, `pinned` never does."""
+    rows = [
+        pull(after(day, 9), tag, digest=f"sha256:{tag}{day if tag == 'latest' else ''}")
+        for day in range(21)
+        for tag in ("latest", "pinned")
+    ]
+    return lake(folder, table(*rows))
+
+
+def stale(result: RankResult) -> dict[str, float | None]:
+    """`p_stale` by tag."""
+    return {ranked.image.rpartition(":")[2]: ranked.p_stale for ranked in result.ranking}
+
+
+def test_the_ranking_says_which_tag_has_moved(tmp_path: Path) -> None:
+    """By the next morning the moving one has, and the pinned one has not."""
+    told = stale(rank(moving(tmp_path), SITES, [after(21, 9)]))
+    assert told["latest"] == pytest.approx(0.9, abs=0.1)
+    assert told["pinned"] == pytest.approx(0.0, abs=0.02)
+
+
+def test_a_digest_that_was_seen_after_the_time_changes_no_chance(tmp_path: Path) -> None:
+    """Pulls, pushes and outcomes of later hours are in the lake, and nobody knew of them."""
+    at = after(21, 8, 30)
+    opened = moving(tmp_path)
+    before = stale(rank(opened, SITES, [at]))
+
+    opened.append("pulls", table(pull(after(21, 9), "pinned", digest="sha256:other")))
+    pushed(opened, after(21, 8, 31), "pinned")
+    done = {"image": "docker.io/library/app:latest", "digest": "sha256:x", "state": "warmed"}
+    times = {"started_at": after(21, 8, 29), "finished_at": after(21, 8, 40)}
+    opened.append("outcomes", pl.DataFrame([done | times]))
+
+    assert stale(rank(opened, SITES, [at])) == before
+
+
+def test_without_digests_no_chance_is_told(tmp_path: Path) -> None:
+    """A log that shows none says nothing of tags."""
+    assert set(stale(rank(office(tmp_path), SITES, [after(21, 8)])).values()) == {None}
+
+
+def test_of_several_sites_the_stalest_cache_tells(tmp_path: Path) -> None:
+    """The tag moved after one of them had it last."""
+    one = [pull(after(day, 9), "a", digest=f"sha256:{day}", site="one") for day in range(21)]
+    two = [pull(after(day, 9), "a", digest="sha256:0", site="two") for day in range(21)]
+    opened = lake(tmp_path, table(*one, *two))
+    each = [stale(rank(opened, {}, [after(21, 9)], site=site))["a"] for site in ("one", "two")]
+    assert stale(rank(opened, {}, [after(21, 9)]))["a"] == each[0]
+    assert each[0] > 0.8 > 0.1 > each[1]  # type: ignore[operator]

@@ -23,7 +23,7 @@ PLAN = Plan(
     budget=Budget(top=2, max_bytes=10**9, ready_by=EIGHT),
     model="profile",
     objective="pulls",
-    warms=(Warm("docker.io/library/nginx:1.25", DIGEST, 7, 41.5, "rank 1", 1),),
+    warms=(Warm("docker.io/library/nginx:1.25", DIGEST, 7, 41.5, "rank 1", 1, 0.25),),
     skipped=(Skip("docker.io/library/redis:7", "already held, fresh", held=True, digest=DIGEST, rank=2),),
     withheld=(Warm("docker.io/library/alpine:3", None, None, 1.0, "held out"),),
     meta={"note": "x"},
