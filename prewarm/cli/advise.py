@@ -44,11 +44,36 @@ def advise(
         output.print_json(found.document())
         return
     rows = [
-        (row["site"], row["repository"], row["strategy"], row["why"], _saving(row["saving"]))
+        (
+            row["site"],
+            row["repository"],
+            row["strategy"],
+            row["why"],
+            _saving(row["saving"]),
+            _gain(row["gain"]),
+        )
         for row in found.repositories
     ]
-    output.print_table(("site", "repository", "strategy", "why", "saving"), rows)
+    output.print_table(("site", "repository", "strategy", "why", "misses cost", "replayed"), rows)
+    _config(found.repositories)
     notes(found.sure, found.evidence, found.cannot_say)
+
+
+def _gain(gain: dict[str, Any] | None) -> str:
+    """What a replay says the strategy would gain, and which cheaper policy as much."""
+    if gain is None:
+        return "–"
+    lo, hi = f"{gain['lo']:,.1f}", f"{gain['hi']:,.1f}"
+    said = f"{gain['policy']}: {hi if lo == hi else f'{lo} to {hi}'} of {gain['of']:,.1f} s a day"
+    return f"{said}; {gain['cheaper']} as much" if gain["cheaper"] else said
+
+
+def _config(rows: list[dict[str, Any]]) -> None:
+    """What to set for the first of them; the others' is in JSON."""
+    first = next((row for row in rows if row["config"]), None)
+    if first is not None:
+        click.echo(f"# {output.shown(first['repository'])}: {first['strategy']} (all of them: --json)")
+        click.echo(first["config"])
 
 
 def _saving(saving: dict[str, Any]) -> str:

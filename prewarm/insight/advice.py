@@ -1,8 +1,10 @@
 """Which strategy suits which repository: rules that read like sentences, over what its traffic was like.
 
     judged pulls ─▶ `traits`, one for each repository of a site ─▶ RULES, the first that holds is the advice
+    demand ─▶ `gains` of cheap policies by replay ─▶ what the advice would gain, or a cheaper one
 
-A rule says when it holds, why, what it would save, and what would change it. Numbers are in LIMITS.
+A rule says when it holds, why, what it would save, and what would change it; `recipes` has what to set.
+Numbers are in LIMITS.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from datetime import timedelta
 from typing import Any
 
 from prewarm.insight.causes import Judged
+from prewarm.insight.gains import CHEAP, LONGER, PUSHED, WEEKLY, Replayed
 from prewarm.insight.reasons import Cause
+from prewarm.insight.recipes import config
 from prewarm.insight.traits import Traits, traits_of
 
 
@@ -32,6 +36,7 @@ class Limits:
     steady: float = 2.0
     regions: int = 3  # sites that make a replica in each worth it
     once: float = 0.8  # of versions, pulled once and never again
+    as_good: float = 0.9  # of a gain, for a cheaper policy to do as well
     throttled: float = 0.1  # of a site's upstream pulls in spent quota windows
 
 
@@ -48,6 +53,7 @@ class Rule:
     saves: Callable[[Traits], Mapping[str, float]]
     unless: str  # what would change the advice
     apply: str  # what to set or do
+    policy: str | None = None  # of a replay, that does what the strategy does
 
 
 def mostly(traits: Traits, *causes: Cause) -> bool:
@@ -55,6 +61,11 @@ def mostly(traits: Traits, *causes: Cause) -> bool:
     seconds = traits.waiting(*causes)
     worth = seconds >= LIMITS.waiting and seconds >= LIMITS.most * traits.wait
     return worth and traits.missed(*causes) >= LIMITS.fills
+
+
+def together(traits: Traits) -> bool:
+    """Whether several sites pull most versions within minutes of each other."""
+    return traits.at_once >= LIMITS.fills and traits.at_once >= traits.versions / 2
 
 
 def _seconds(*causes: Cause) -> Callable[[Traits], Mapping[str, float]]:
@@ -87,6 +98,7 @@ RULES: tuple[Rule, ...] = (
         lambda t: {"seconds_per_day": round(t.wait, 2)},
         "builds that stop importing it",
         "always = [\"<repository>:<cache tag>\"] in the cache's section",
+        WEEKLY,
     ),
     Rule(
         "lazy loading (eStargz)",
@@ -97,24 +109,57 @@ RULES: tuple[Rule, ...] = (
         "convert it (nerdctl image convert --estargz) and warm its prefetch landmark only",
     ),
     Rule(
-        "replicate on push",
-        lambda t: mostly(t, Cause.FRESH_PUSH) or (t.at_once >= LIMITS.fills and t.at_once >= t.versions / 2),
-        lambda t: (
-            f"{t.at_once} of {t.versions} versions were pulled at several sites within minutes"
-            if t.at_once >= LIMITS.fills and t.at_once >= t.versions / 2
-            else f"{t.missed(Cause.FRESH_PUSH)} fresh pushes were waited for, under tags nobody can foresee"
-        ),
-        _seconds(Cause.FRESH_PUSH, Cause.TAG_MOVED, Cause.NEVER_SEEN),
-        "pushes that nobody pulls",
-        "a cache with driver = \"replica\", run by the push's webhook",
-    ),
-    Rule(
         "raise the TTL",
         lambda t: mostly(t, Cause.TTL_LAPSED),
         lambda t: f"{t.missed(Cause.TTL_LAPSED)} misses of what the cache had, and whose TTL had lapsed",
         _seconds(Cause.TTL_LAPSED),
         "a disk that is full",
         "proxy.ttl of the mirror, and ttl of its section here",
+        LONGER,
+    ),
+    Rule(
+        "lower the TTL",
+        lambda t: t.evicted and t.versions >= 10 and t.pulled_once >= LIMITS.once * t.versions,
+        lambda t: f"{t.pulled_once} of {t.versions} versions were pulled once only, and the disk is full",
+        lambda t: {"bytes": t.size * t.pulled_once},
+        "a disk with room",
+        "a mirror of its own with a short ttl, or never = [\"<repository>:*\"] for warming",
+    ),
+    Rule(
+        "CDN edge",
+        lambda t: (
+            t.size >= LIMITS.large and t.pace <= LIMITS.rare and t.sites >= 2 and t.misses >= LIMITS.fills
+            and not together(t)
+        ),
+        lambda t: f"{t.size / 1e9:.1f} GB, {t.pace:.2f} pulls a day here, {t.sites} sites: rare, large, far",
+        lambda t: {"seconds_per_day": round(t.wait, 2)},
+        "more pulls (then a replica), or one site",
+        "a cache with driver = \"mirror\" whose url is the edge",
+    ),
+    Rule(
+        "regional replica",
+        lambda t: (
+            t.sites >= LIMITS.regions and t.pace >= LIMITS.steady and t.shared >= t.versions / 2
+            and t.wait >= LIMITS.waiting and t.misses >= LIMITS.fills and not together(t)
+        ),
+        lambda t: f"{t.sites} sites pull it steadily, {t.shared} of {t.versions} versions at several of them",
+        lambda t: {"seconds_per_day": round(t.wait, 2)},
+        "sites that pull different versions",
+        "a cache with driver = \"replica\" in each region",
+        PUSHED,
+    ),
+    Rule(
+        "replicate on push",
+        lambda t: mostly(t, Cause.FRESH_PUSH) or together(t),
+        lambda t: (
+            f"{t.at_once} of {t.versions} versions were pulled at several sites within minutes"
+            if together(t)
+            else f"{t.missed(Cause.FRESH_PUSH)} fresh pushes were waited for, under tags nobody can foresee"
+        ),
+        _seconds(Cause.FRESH_PUSH, Cause.TAG_MOVED, Cause.NEVER_SEEN),
+        "pushes that nobody pulls",
+        "a cache with driver = \"replica\", run by the push's webhook",
+        PUSHED,
     ),
     Rule(
         "pre-warm",
@@ -126,35 +171,7 @@ RULES: tuple[Rule, ...] = (
         _seconds(*LISTED, Cause.EVICTED),
         "a hit rate that stays high without it (report holdout)",
         "a schedule with covers = the busy hours",
-    ),
-    Rule(
-        "CDN edge",
-        lambda t: (
-            t.size >= LIMITS.large and t.pace <= LIMITS.rare and t.sites >= 2 and t.misses >= LIMITS.fills
-        ),
-        lambda t: f"{t.size / 1e9:.1f} GB, {t.pace:.2f} pulls a day here, {t.sites} sites: rare, large, far",
-        lambda t: {"seconds_per_day": round(t.wait, 2)},
-        "more pulls (then a replica), or one site",
-        "a cache with driver = \"mirror\" whose url is the edge",
-    ),
-    Rule(
-        "regional replica",
-        lambda t: (
-            t.sites >= LIMITS.regions and t.pace >= LIMITS.steady and t.shared >= t.versions / 2
-            and t.wait >= LIMITS.waiting and t.misses >= LIMITS.fills
-        ),
-        lambda t: f"{t.sites} sites pull it steadily, {t.shared} of {t.versions} versions at several of them",
-        lambda t: {"seconds_per_day": round(t.wait, 2)},
-        "sites that pull different versions",
-        "a cache with driver = \"replica\" in each region",
-    ),
-    Rule(
-        "lower the TTL",
-        lambda t: t.evicted and t.versions >= 10 and t.pulled_once >= LIMITS.once * t.versions,
-        lambda t: f"{t.pulled_once} of {t.versions} versions were pulled once only, and the disk is full",
-        lambda t: {"bytes": t.size * t.pulled_once},
-        "a disk with room",
-        "a mirror of its own with a short ttl, or never = [\"<repository>:*\"] for warming",
+        WEEKLY,
     ),
     Rule(
         "consolidate base images",
@@ -183,9 +200,18 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
-def advise(judged: Judged, quota: int = 100) -> list[dict[str, Any]]:
-    """One row for each repository of a site, most to gain first: strategy, why, saving, what else."""
-    rows = [_advice(traits) for traits in traits_of(judged, quota)]
+def advise(
+    judged: Judged,
+    quota: int = 100,
+    zone: str = "UTC",
+    replayed: Mapping[str, Replayed] | None = None,
+) -> list[dict[str, Any]]:
+    """One row for each repository of a site, most to gain first: strategy, why, saving, config, what else.
+
+    `replayed` are the replays of each site, where its log is long enough for one.
+    """
+    replays = replayed or {}
+    rows = [_advice(traits, replays.get(traits.site)) for traits in traits_of(judged, quota, zone)]
     return sorted(
         rows,
         key=lambda row: (-row["saving"].get("seconds_per_day", 0.0), row["site"], row["repository"]),
@@ -197,7 +223,7 @@ def matching(traits: Traits) -> list[Rule]:
     return [rule for rule in RULES if rule.when(traits)]
 
 
-def _advice(traits: Traits) -> dict[str, Any]:
+def _advice(traits: Traits, replayed: Replayed | None) -> dict[str, Any]:
     first, *others = matching(traits)
     return {
         "site": traits.site,
@@ -205,7 +231,10 @@ def _advice(traits: Traits) -> dict[str, Any]:
         "strategy": first.strategy,
         "why": first.why(traits),
         "saving": dict(first.saves(traits)),
+        "gain": _gain(first, traits, replayed),
+        "rivals": _rivals(traits, replayed),
         "apply": first.apply,
+        "config": config(first.strategy, traits),
         "unless": first.unless,
         "also": [
             {"strategy": rule.strategy, "why": rule.why(traits)} for rule in others if rule is not RULES[-1]
@@ -214,6 +243,28 @@ def _advice(traits: Traits) -> dict[str, Any]:
         "misses": traits.misses,
         "wait_seconds_per_day": round(traits.wait, 2),
     }
+
+
+def _gain(rule: Rule, traits: Traits, replayed: Replayed | None) -> dict[str, Any] | None:
+    """What the strategy's policy gains in a replay, and which cheaper one gains as much; None without one."""
+    if rule.policy is None or replayed is None or rule.policy not in replayed.gains:
+        return None
+    gains = replayed.of(traits.repository)
+    ours = gains[rule.policy]
+    before = [name for name in CHEAP[: CHEAP.index(rule.policy)] if name in gains]
+    cheaper = next((name for name in before if gains[name].lo >= LIMITS.as_good * ours.hi > 0), None)
+    return {
+        "policy": rule.policy,
+        **ours.document(),
+        "of": round(replayed.waiting.get(traits.repository, 0.0), 2),
+        "cheaper": cheaper,
+    }
+
+
+def _rivals(traits: Traits, replayed: Replayed | None) -> dict[str, dict[str, float]]:
+    """What each policy gains for the repository, the cheap ones first."""
+    gains = replayed.of(traits.repository) if replayed is not None else {}
+    return {name: gain.document() for name, gain in gains.items()}
 
 
 def strategies(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:

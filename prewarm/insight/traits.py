@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from prewarm.insight.causes import Judged
+from prewarm.insight.clocks import hour
 from prewarm.insight.reasons import Cause
 from prewarm.insight.reports.savings import HUB, WINDOW
 
@@ -40,11 +41,13 @@ class Traits:
     at_once: int  # versions that several sites pulled within minutes
     shared: int  # versions that several sites pulled
     cache_pulls: int  # of BuildKit cache references
+    cache_tag: str | None  # the one pulled most
     first_timers: int  # misses that were a client's only one of a version
     torn_tags: int  # days on which clients got different contents under one tag
     patches: tuple[str, ...]  # tags in use that differ by their patch number only
     throttled: float  # of the site's upstream pulls in spent quota windows, this repository's
     evicted: bool  # whether the site's cache evicts at all
+    peak: int = 8  # hour of the day, on the site's clock, in which most is waited, else pulled
 
     @property
     def wait(self) -> float:
@@ -64,7 +67,7 @@ class Traits:
         return sum(self.counts.get(str(cause), 0) for cause in causes)
 
 
-def traits_of(judged: Judged, quota: int = 100) -> list[Traits]:
+def traits_of(judged: Judged, quota: int = 100, zone: str = "UTC") -> list[Traits]:
     """The traits of every repository of every site."""
     if judged.frame.is_empty():
         return []
@@ -75,7 +78,14 @@ def traits_of(judged: Judged, quota: int = 100) -> list[Traits]:
     )
     key = ["site", "name"]
     found = _plain(frame)
-    for more in (_by_cause(frame), _versions(frame), _torn(frame), _patches(frame), _throttled(frame, quota)):
+    for more in (
+        _by_cause(frame),
+        _versions(frame),
+        _torn(frame),
+        _patches(frame),
+        _throttled(frame, quota),
+        _peak(frame, zone),
+    ):
         found = found.join(more, on=key, how="left")
     found = found.join(_across(frame), on="name", how="left")
     spans = frame.group_by("site").agg(
@@ -106,11 +116,13 @@ def _traits(row: Mapping[str, Any]) -> Traits:
         at_once=row["at_once"] or 0,
         shared=row["shared"] or 0,
         cache_pulls=row["cache_pulls"],
+        cache_tag=row["cache_tag"],
         first_timers=row["first_timers"] or 0,
         torn_tags=row["torn"] or 0,
         patches=tuple(row["patches"] or ()),
         throttled=row["throttled"] or 0.0,
         evicted=bool(row["evicted"]),
+        peak=row["peak"],
     )
 
 
@@ -123,7 +135,15 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
         pl.col("miss").sum().alias("misses"),
         pl.col("timestamp").max().alias("last"),
         cache.fill_null(False).sum().alias("cache_pulls"),
+        pl.col("tag").filter(cache.fill_null(False)).mode().sort().first().alias("cache_tag"),
     )
+
+
+def _peak(frame: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """The hour of most waiting; of most pulls where nobody waits."""
+    hours = frame.group_by("site", "name", hour(zone)).agg(pl.col("wait").sum(), pl.len())
+    ordered = hours.sort("wait", "len", "hour", descending=[True, True, False])
+    return ordered.group_by("site", "name").agg(pl.col("hour").first().cast(pl.Int64).alias("peak"))
 
 
 def _by_cause(frame: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from benchmarks.advice import advised, made, scores
 from prewarm.insight.advice import RULES, advise
 from prewarm.insight.causes import judged
 from tests.traffic import MONDAY, Ask, days, frame, identified, steady, through
@@ -196,6 +197,16 @@ def test_traffic_that_is_only_alike_does_not(case: Case) -> None:
 def test_every_strategy_has_a_case() -> None:
     """A rule without traffic that triggers it is an opinion."""
     assert {rule.strategy for rule in RULES} == {case.strategy for case in CASES}
+
+
+def test_labelled_repositories_get_their_strategy() -> None:
+    """Of a seed that nothing was tuned on nine in ten are right, and nine in ten of each are found."""
+    told = scores([(label, strategy) for _, label, strategy in advised(made(311))])
+
+    right, labelled, given = told["all but pull-through"]
+    assert labelled == 40
+    assert right >= 0.9 * labelled
+    assert right >= 0.9 * given
 
 
 def test_a_row_says_why_how_much_and_what_would_change_it() -> None:

@@ -16,6 +16,7 @@ from prewarm.demand.forecasters.baselines import BASELINES
 from prewarm.errors import NotEnoughHistory, SettingsError
 from prewarm.insight import policies
 from prewarm.insight.costs import OFFICE, Cost, measured
+from prewarm.insight.gains import waits
 from prewarm.insight.mirrors import WarmRun
 from prewarm.insight.recollections import Known, Recollection, recollect
 from prewarm.insight.replay import Result
@@ -94,6 +95,27 @@ def _site(
     counting: Counting,
     advance: Callable[[int, int | None], None],
 ) -> SiteReplay:
+    found = gathered(lake, site, extent, asked, counting)
+    stage = staged(found, asked, found.pushes, lake.read("images"))
+    hindsight = Hindsight(site, found.pulls, found.outcomes, counting)
+    return stage.played(hindsight, _doubts(stage.past, found.demand, asked, site), advance)
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What the lake holds of one site for a replay: its pulls, the demand among them, runs and pushes."""
+
+    site: Site
+    since: datetime
+    until: datetime
+    pulls: pl.DataFrame
+    outcomes: pl.DataFrame
+    demand: pl.DataFrame
+    pushes: pl.DataFrame
+
+
+def gathered(lake: Lake, site: Site, extent: Extent, asked: WhatIf, counting: Counting = DEMAND) -> Gathered:
+    """Read what a replay of one site needs. NotEnoughHistory where nothing was logged in that time."""
     since, until = _scored(site, extent, asked)
     begin = max(extent.first, since - timedelta(weeks=WEEKS))
     pulls = read_pulls(lake, site.name, begin, until, ["seconds"]).sort("timestamp", maintain_order=True)
@@ -101,20 +123,23 @@ def _site(
     demand, _ = demand_among(pulls, outcomes, counting)
     demand = demand.sort("timestamp", maintain_order=True)
     pushes = lake.read("pushes", pl.col("timestamp") < until)
-    past = recollect(demand, lake.read("images"), pushes, asked.scope)
+    return Gathered(site, since, until, pulls, outcomes, demand, pushes)
+
+
+def staged(found: Gathered, asked: WhatIf, pushes: pl.DataFrame, catalogue: pl.DataFrame) -> Stage:
+    """The site, ready to be replayed with these pushes. NotEnoughHistory without pulls before and after."""
+    since, until, demand = found.since, found.until, found.demand
+    past = recollect(demand, catalogue, pushes, asked.scope)
     if past.trace.between(None, since) == slice(0, 0) or not len(
         past.trace.only(past.trace.between(since, until))
     ):
         raise NotEnoughHistory(
-            f"site {site.name!r} has {len(past.trace)} pulls that are demand, and a replay needs some before "
-            f"and some after {since:%Y-%m-%dT%H:%MZ}; read more of its log, or say another --since"
+            f"site {found.site.name!r} has {len(past.trace)} pulls that are demand, and a replay needs some "
+            f"before and some after {since:%Y-%m-%dT%H:%MZ}; read more of its log, or say another --since"
         )
     _check_known(past.known, asked)
     clients = demand.filter(pl.col("timestamp") >= since)["client"].n_unique()
-    stage = _Stage(asked, site, past, since, until, _cost(past, demand, asked), clients)
-    return stage.played(
-        Hindsight(site, pulls, outcomes, counting), _doubts(past, demand, asked, site), advance
-    )
+    return Stage(asked, found.site, past, since, until, _cost(past, demand, asked), clients)
 
 
 def _scored(site: Site, extent: Extent, asked: WhatIf) -> Window:
@@ -179,7 +204,7 @@ def _doubts(past: Recollection, demand: pl.DataFrame, asked: WhatIf, site: Site)
 
 
 @dataclass(frozen=True, eq=False)
-class _Stage:
+class Stage:
     """One site, ready to be replayed."""
 
     asked: WhatIf
@@ -258,20 +283,23 @@ class _Stage:
         self, names: Sequence[str], hindsight: Hindsight, advance: Callable[[int, int | None], None]
     ) -> Mapping[str, policies.Lists]:
         """What each policy that warms by name would have on its list."""
-        trace, top, times = self.past.trace, self.asked.top, [start for start, _ in self.runs]
         done = iter(range(1, len(self.runs) + 1))
         found = hindsight.rankings(
             [name for name in names if name in forecasters.names()],
             self.runs,
             self._sizes(),
             self.asked.objective,
-            top,
+            self.asked.top,
             lambda: advance(next(done), len(self.runs)),
         )
+        return {**found, **self.written()}
+
+    def written(self) -> dict[str, policies.Lists]:
+        """The lists that nobody has to forecast."""
+        trace, top, times = self.past.trace, self.asked.top, [start for start, _ in self.runs]
         monday, _ = self.site.day((day := self.since.astimezone(self.site.zone).date()) - day.weekday() * DAY)
         written = policies.most_pulled(trace, self.since - policies.SUBSCRIBED, self.since, top)
         return {
-            **found,
             FIXED: policies.fixed(written, times),
             WEEKLY: policies.weekly(trace, times, top, monday),
         }
@@ -288,6 +316,21 @@ class _Stage:
             windows=self.windows(),
             cost=self.cost,
         )
+
+    def waits(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Seconds a day that each repository's clients wait, by policy; no model among these."""
+        lists, budget, days = self.written(), self.budget(), (self.until - self.since) / DAY
+        return {
+            name: waits(
+                self.past.trace,
+                self.asked.mirrors().get(name, self.asked.mirror),
+                self._warm_runs(name, lists, budget),
+                self.since,
+                self.cost,
+                max(days, 1.0),
+            )
+            for name in names
+        }
 
     def curve(
         self, names: Sequence[str], lists: Mapping[str, policies.Lists], budget: int | None

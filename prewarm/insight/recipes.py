@@ -1,0 +1,77 @@
+"""What to put into `prewarm.toml` for a strategy: sections that load as they are, addresses aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from prewarm.insight.traits import Traits
+
+HUB = "docker.io"
+
+
+def config(strategy: str, traits: Traits) -> str | None:
+    """The sections for one repository; None where nothing of prewarm is to be set."""
+    write = RECIPES.get(strategy)
+    return None if write is None else write(traits)
+
+
+def _morning(traits: Traits) -> str:
+    """A schedule for the three hours from the repository's peak on."""
+    begin, end = traits.peak, min(traits.peak + 3, 24)
+    until = "23:59" if end == 24 else f"{end:02}:00"
+    return _mirror(traits) + (
+        f'\n[schedules.{_word(traits)}]\ncache = "mirror"\ncovers = "{begin:02}:00-{until}"\ntop = 20\n'
+    )
+
+
+def _mirror(traits: Traits, *more: str) -> str:
+    keys = ['driver = "mirror"', 'url = "http://127.0.0.1:5000"', f'site = "{traits.site}"', *more]
+    return "[caches.mirror]\n" + "\n".join(keys) + "\n"
+
+
+def _longer(traits: Traits) -> str:
+    return _mirror(traits, 'ttl = "672h"')
+
+
+def _always(traits: Traits) -> str:
+    return _mirror(traits, f'always = ["{traits.repository}:{traits.cache_tag}"]')
+
+
+def _never(traits: Traits) -> str:
+    return _mirror(traits, f'never = ["{traits.repository}:*"]')
+
+
+def _replica(traits: Traits) -> str:
+    keys = ['driver = "replica"', 'url = "https://registry.example.com"', f'site = "{traits.site}"']
+    keys.append(f'allow = ["{traits.repository}:*"]')
+    return _source(traits) + "[caches.replica]\n" + "\n".join(keys) + "\n"
+
+
+def _edge(traits: Traits) -> str:
+    keys = ['driver = "mirror"', 'url = "https://edge.example.com"', f'site = "{traits.site}"']
+    keys.append(f'upstream = "{traits.repository.partition("/")[0]}"')
+    return _source(traits) + "[caches.edge]\n" + "\n".join(keys) + "\n"
+
+
+def _source(traits: Traits) -> str:
+    host = traits.repository.partition("/")[0]
+    url = "https://registry-1.docker.io" if host == HUB else f"https://{host}"
+    return f'[registries."{host}"]\nurl = "{url}"\n\n'
+
+
+def _word(traits: Traits) -> str:
+    """`morning`, `midday`, `evening` or `night`: the name of the schedule."""
+    return ("night", "morning", "midday", "evening")[traits.peak // 6]
+
+
+RECIPES: Mapping[str, Callable[[Traits], str]] = {
+    "move off the rate-limited upstream": _replica,
+    "keep the BuildKit cache warm": _always,
+    "replicate on push": _replica,
+    "raise the TTL": _longer,
+    "pre-warm": _morning,
+    "CDN edge": _edge,
+    "regional replica": _replica,
+    "lower the TTL": _never,
+}
+"""By strategy; the others are done in builds, deployments or the registry itself."""
