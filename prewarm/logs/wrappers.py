@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import polars as pl
 
@@ -79,27 +80,51 @@ _CURSOR = r"^(s=[0-9a-f]+;i=[0-9a-f]+);"  # file and number of the entry; the re
 
 def unfinished(data: bytes, chain: Chain) -> int:
     """Where in `data`, whole lines of a file, the records begin that go on after it; its length for none."""
-    piece = WRAPPERS[chain[0]].piece if chain else None
-    if piece is None:
+    cutting = [depth for depth, name in enumerate(chain) if WRAPPERS[name].piece]
+    if not cutting or not data:
         return len(data)
-    end = begins = len(data)
+    starts = _last_lines(data)
+    texts = [data[start:end] for start, end in pairwise([*starts, len(data)])]
+    begins = [_goes_on_from(starts, texts, chain[cutting[0]]) if cutting[0] == 0 else None]
+    if cutting[-1] > 0:
+        lines = pl.DataFrame({"offset": starts, "line": [text.decode(errors="replace") for text in texts]})
+        lines = lines.with_columns(pl.col("line").str.strip_chars_end("\r\n"))
+        for depth, name in enumerate(chain[: cutting[-1] + 1]):
+            if depth in cutting and depth > 0:
+                inner = [text.encode() for text in lines["line"]]
+                begins.append(_goes_on_from(lines["offset"].to_list(), inner, name))
+            lines = WRAPPERS[name].peel(lines, Hints())
+    return min((begin for begin in begins if begin is not None), default=len(data))
+
+
+def _last_lines(data: bytes) -> list[int]:
+    """Where the last LOOK_BACK lines begin."""
+    starts: list[int] = []
+    end = len(data)
+    while end > 0 and len(starts) < LOOK_BACK:
+        end = data.rfind(b"\n", 0, end - 1) + 1
+        starts.append(end)
+    return starts[::-1]
+
+
+def _goes_on_from(starts: list[int], texts: list[bytes], name: str) -> int | None:
+    """Where the first record begins that the last of these lines do not end."""
+    piece = WRAPPERS[name].piece
+    assert piece is not None
+    begins = None
     closed: dict[str, bool] = {}
-    for _ in range(LOOK_BACK):
-        start = data.rfind(b"\n", 0, max(0, end - 1)) + 1
-        told = piece(data[start:end])
+    for start, text in zip(reversed(starts), reversed(texts), strict=True):
+        told = piece(text)
         if told is not None and not closed.get(told[0], False):
             stream, goes_on = told
             closed[stream] = not goes_on
             begins = start if goes_on else begins
-        if start == 0:
-            break
-        end = start
     return begins
 
 
 def cuts(chain: Chain) -> bool:
-    """Whether the outermost wrapper cuts long lines."""
-    return bool(chain) and WRAPPERS[chain[0]].piece is not None
+    """Whether one of the wrappers cuts long lines."""
+    return any(WRAPPERS[name].piece is not None for name in chain)
 
 
 # --- objects: one JSON record a line ------------------------------------------------------------------

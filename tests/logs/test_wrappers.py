@@ -231,6 +231,22 @@ def test_what_goes_on_after_a_chunk_is_told() -> None:
     assert rest(a, b, c) == [c]
 
 
+def test_what_goes_on_is_told_inside_other_wrappers_too() -> None:
+    """A collector ships the pieces that the runtime cut as records of its own."""
+    (a, b), (c, _) = pieces(INNER), pieces(APP, "stderr")
+    chain = ("fluentbit", "docker-json-file")
+
+    def rest(*lines: str) -> list[str]:
+        data = "".join(json.dumps({"date": 1.5, "log": line}) + "\n" for line in lines).encode()
+        kept = data[wrappers.unfinished(data, chain) :].decode().splitlines()
+        return [json.loads(line)["log"] for line in kept]
+
+    assert wrappers.cuts(chain)
+    assert rest(a, b) == []
+    assert rest(a, b, a) == [a]
+    assert rest(a, c, b) == [c, b]
+
+
 TEXT = st.lists(
     st.sampled_from([*WRAPPED.values(), *pieces(INNER), "<30>", INNER, "Nov 24 09:15:02 ", "[", "{", '"'])
 )
@@ -249,3 +265,4 @@ def test_any_lines_are_peeled(lines: list[str], name: str) -> None:
 def test_any_bytes_have_an_end(data: bytes, name: str) -> None:
     """What goes on is never before the data or after it."""
     assert 0 <= wrappers.unfinished(data, (name,)) <= len(data)
+    assert 0 <= wrappers.unfinished(data, ("syslog", name, "cri")) <= len(data)

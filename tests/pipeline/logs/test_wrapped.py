@@ -37,6 +37,17 @@ def syslog(line: str) -> str:
     return f"<30>Nov 24 09:15:02 host1 registry[1187]: {line}\n"
 
 
+def shipped(line: str) -> str:
+    """What Fluent Bit made of lines that the container runtime had cut."""
+    pieces = cri(line).splitlines()
+    return "".join(json.dumps({"date": 1795511702.5, "log": piece}) + "\n" for piece in pieces)
+
+
+def forwarded(line: str) -> str:
+    """What syslog made of the records of docker's json-file."""
+    return "".join(map(syslog, json_file(line).splitlines()))
+
+
 def read(lake: Path, path: Path, pace: Pace) -> tuple[IngestResult, list[tuple[object, ...]]]:
     result = ingest(Lake.open(lake), [Source(paths=(str(path),))], pace=pace)
     columns = [
@@ -55,7 +66,14 @@ def read(lake: Path, path: Path, pace: Pace) -> tuple[IngestResult, list[tuple[o
 
 
 @pytest.mark.parametrize(
-    ("wrap", "name"), [(json_file, "docker-json-file"), (cri, "cri"), (syslog, "syslog")]
+    ("wrap", "name"),
+    [
+        (json_file, "docker-json-file"),
+        (cri, "cri"),
+        (syslog, "syslog"),
+        (shipped, "fluentbit, cri"),
+        (forwarded, "syslog, docker-json-file"),
+    ],
 )
 @pytest.mark.parametrize("chunk", [1_500, 20_000])
 def test_a_wrapped_log_gives_what_it_gives_bare(
@@ -71,9 +89,10 @@ def test_a_wrapped_log_gives_what_it_gives_bare(
     assert [report.wrapper for report in (*bare.files, *wrapped.files)] == [None, name]
 
 
-def test_a_cut_line_at_the_end_is_read_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrap", [json_file, forwarded])
+def test_a_cut_line_at_the_end_is_read_again(tmp_path: Path, wrap: Callable[[str], str]) -> None:
     """Once the rest of it was written."""
-    wrapped = "".join(map(json_file, LOG.splitlines()))
+    wrapped = "".join(map(wrap, LOG.splitlines()))
     records = wrapped.splitlines(keepends=True)
     at = next(n for n in range(len(records) // 2, len(records)) if r"\n" not in records[n])
     path = tmp_path / "x.log"
