@@ -148,7 +148,9 @@ def _explain(found: list[Explanation]) -> None:
     for each in found:
         title = f"{each.image}, {output.shown(each.time)}"
         rows: list[tuple[object, ...]] = [(link.step, f"{link.value:.3f}", link.note) for link in each.links]
-        rows.append(("recent level", f"× {each.ratio:.2f}", "how the last hours compare with the profile"))
+        if each.waited is None:
+            told = "how the last hours compare with the profile"
+            rows.append(("recent level", f"× {each.ratio:.2f}", told))
         rows += [
             (f"by {view.name}", f"{view.mean:.3f}", f"weighs {view.weight:.0%} in the average")
             for view in each.views
@@ -160,7 +162,10 @@ def _explain(found: list[Explanation]) -> None:
         if each.plain:
             told = f"weighs {each.plain.weight:.0%} beside all this, as it told the images apart"
             rows.append((f"by {each.plain.name}", f"{each.plain.mean:.3f}", told))
-        rows.append((f"expected by {each.model}", f"{each.mean:.3f}", ""))
+        born = (
+            "" if each.waited is None else f"pushed {each.waited} hours before the log ends, not pulled yet"
+        )
+        rows.append((f"expected by {each.model}", f"{each.mean:.3f}", born))
         output.print_table(
             ("step", "pulls an hour", "what it is"), rows, right=("pulls an hour",), title=title
         )

@@ -32,10 +32,18 @@ MOST = 5000  # pushes that are learnt from, the latest
 
 @dataclass(frozen=True, eq=False)
 class Newborns:
-    """Images that wait for their first pull, and the pulls that each hour after the cutoff may bring."""
+    """Images that wait for their first pull, and the pulls that each hour after the cutoff may bring.
+
+    `usual` is what earlier tags of the repository had in those hours of their life; `curve` is that,
+    corrected by what came of tags that had waited as long. `forgotten` were pushed too long ago to be
+    waited for.
+    """
 
     images: tuple[str, ...] = ()
     curve: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, HORIZON)))  # image x hour ahead
+    usual: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, HORIZON)))  # image x hour ahead
+    waited: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # hours since the push
+    forgotten: tuple[str, ...] = ()
 
     def means(self, ahead: range) -> NDArray[np.float32]:
         """Expected pulls, images x len(ahead); nothing more than a day ahead."""
@@ -75,8 +83,9 @@ def newborns(history: Grid, pushes: pl.DataFrame) -> Newborns:
     rows = np.array([place.get(name, -1) for name in names], dtype=np.int64)
     family = _families(history, names)
     waiting = np.flatnonzero((rows < 0) & (hour >= history.hours - WAITING))
+    forgotten = tuple(names[image] for image in np.flatnonzero((rows < 0) & (hour < history.hours - WAITING)))
     if not waiting.size:
-        return Newborns()
+        return Newborns(forgotten=forgotten)
     seen = history.counts.first()
     moved = (rows >= 0) & (np.append(seen, 0)[rows] < hour)
     pushed = _lives(history, rows[~moved], hour[~moved], family[len(history.images) :][~moved])
@@ -84,12 +93,14 @@ def newborns(history: Grid, pushes: pl.DataFrame) -> Newborns:
     pulled = _lives(history, first, seen[first], family[first])
     usual = _usual(history, family[: len(history.images)], int(family.max()) + 1)
     ages = history.hours - hour[waiting]
-    curve = np.zeros((len(waiting), HORIZON))
+    curve, before = np.zeros((2, len(waiting), HORIZON))
     for age in np.unique(ages).tolist():
-        rates, later = _rates(pulled, pushed, usual, max(age, 0)), max(-age, 0)
+        (lives, rates), later = _rates(pulled, pushed, usual, max(age, 0)), max(-age, 0)
         own = family[len(history.images) :][waiting[ages == age]]
         curve[ages == age, later:] = rates[own, : HORIZON - later]
-    return Newborns(tuple(names[image] for image in waiting.tolist()), curve)
+        before[ages == age, later:] = lives[own, : HORIZON - later]
+    images = tuple(names[image] for image in waiting.tolist())
+    return Newborns(images, curve, before, np.maximum(ages, 0), forgotten)
 
 
 def _families(history: Grid, names: list[str]) -> NDArray[np.int64]:
@@ -120,13 +131,16 @@ def _usual(history: Grid, family: NDArray[np.int64], count: int) -> NDArray[np.f
     return np.where(images > 0, total / np.maximum(images, 1), site) / max(history.hours, 1)
 
 
-def _rates(pulled: _Lives, pushed: _Lives, images: NDArray[np.float64], age: int) -> NDArray[np.float64]:
-    """Pulls an hour, repository x hour ahead, of tags that have waited `age` hours for their first one.
+def _rates(
+    pulled: _Lives, pushed: _Lives, images: NDArray[np.float64], age: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pulls an hour, repository x hour ahead: of tags after their first pull, and of those still waiting.
 
-    `images` is what any image of the repository has: all there is to go by where no birth was seen.
+    The second have waited `age` hours for their first one. `images` is what any image of the repository has:
+    all there is to go by where no birth was seen.
     """
     count = len(images)
-    rates = np.zeros((count, HORIZON))
+    lives, rates = np.zeros((2, count, HORIZON))
     for begin, end in pairwise(SPANS):
         pulls, hours = pulled.came(0, begin, end)
         worth = WORTH * (end - begin)
@@ -138,5 +152,6 @@ def _rates(pulled: _Lives, pushed: _Lives, images: NDArray[np.float64], age: int
         ratio = (pulls.sum() + DOUBT) / (expected.sum() + DOUBT)
         came = np.bincount(pushed.repository, pulls, count) + DOUBT * ratio
         rate = usual * came / (np.bincount(pushed.repository, expected, count) + DOUBT)
+        lives[:, begin:end] = usual[:, None]
         rates[:, begin:end] = rate[:, None]
-    return rates
+    return lives, rates

@@ -11,6 +11,7 @@ import numpy as np
 from prewarm.demand.calendars import HOUR
 from prewarm.demand.forecasters.auto import VIEWS, Averaged
 from prewarm.demand.forecasters.profile import Fitted, Profile, fit, weekly_columns
+from prewarm.demand.newborn import HORIZON, WAITING
 from prewarm.errors import UnknownName
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from prewarm.demand.distribution import Dispersion
     from prewarm.demand.forecasters import Answers, Prior
+    from prewarm.demand.newborn import Newborns
     from prewarm.demand.series import Grid
     from prewarm.demand.staleness import Staleness
 
@@ -170,6 +172,7 @@ class Explanation:
     The last link times `ratio` is what the profile expects. `auto` averages it with other `views`, and
     multiplies by `factor`: what became of images in its state; where a `plain` mean told the site's images
     apart better, that has a weight beside the rest. `mean` is what `model` says, as ranked.
+    An image that was pushed and not pulled yet has another chain, and its last link is the mean.
     """
 
     image: str
@@ -181,6 +184,7 @@ class Explanation:
     views: tuple[View, ...] = ()
     factor: float = 1.0
     plain: View | None = None
+    waited: int | None = None  # hours since its push, of an image that nobody has pulled yet
 
 
 def explain(grid: Grid, model: str, answers: Answers, prior: Prior, image: str, hour: int) -> Explanation:
@@ -195,6 +199,26 @@ def explain(grid: Grid, model: str, answers: Answers, prior: Prior, image: str, 
     averaged = _averaged(answers, row, hour) if isinstance(answers, Averaged) else ((), 1.0, None)
     mean = float(answers.means(range(hour, hour + 1))[row, 0])
     return Explanation(image, grid.cutoff + hour * HOUR, links, ratio, mean, model, *averaged)
+
+
+def explain_newborn(
+    born: Newborns, model: str, cutoff: datetime, image: str, hour: int
+) -> Explanation | None:
+    """The same for an image that was pushed and never pulled; None when it was not pushed either."""
+    time = cutoff + hour * HOUR
+    if image in born.forgotten:
+        gone = Link("pushed", 0.0, f"nobody pulled it within {WAITING} hours of its push: not waited for")
+        return Explanation(image, time, (gone,), 1.0, 0.0, model, waited=WAITING)
+    if image not in born.images:
+        return None
+    row = born.images.index(image)
+    mean = float(born.means(range(hour, hour + 1))[row, 0])
+    usual = float(born.usual[row, hour]) if hour < HORIZON else 0.0
+    links = (
+        Link("earlier tags", usual, "what earlier tags of its repository had so long after their first pull"),
+        Link("waiting", mean, "corrected by what came of tags that nobody had pulled for as long"),
+    )
+    return Explanation(image, time, links, 1.0, mean, model, waited=int(born.waited[row]))
 
 
 def _averaged(answers: Averaged, row: int, hour: int) -> tuple[tuple[View, ...], float, View | None]:

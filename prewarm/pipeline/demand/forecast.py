@@ -247,9 +247,9 @@ def explain(
     default: Site | None = None,
     counting: Counting = DEMAND,
 ) -> list[Explanation]:
-    """Why `image` has the mean it has in the hour that holds `at`, at each site that pulls it.
+    """Why `image` has the mean it has in the hour that holds `at`, at each site that knows it.
 
-    Raises UnknownName when no site does, and as `forecast` does.
+    Raises UnknownName when no site has pulled it or seen it pushed, and as `forecast` does.
     """
     check_hours(1, [at])
     question = Question(model, counting)
@@ -258,14 +258,19 @@ def explain(
         known, asked = outlook(lake, place, extent, at, question)
         hour = int((place.floor(asked) - known.cutoff) // HOUR)
         try:
-            found.append(
-                ranking.explain(known.history.grid, known.model.name, known.answers, prior(), image, hour)
-            )
+            found.append(_explanation(known, image, hour))
         except UnknownName as error:
             missing = error
     if missing is not None and not found:
         raise missing
     return found
+
+
+def _explanation(known: Outlook, image: str, hour: int) -> Explanation:
+    """Why one site expects what it does of `image`, `hour` hours after its cutoff; UnknownName as above."""
+    grid, name = known.history.grid, known.model.name
+    born = ranking.explain_newborn(known.newborns, name, known.cutoff, image, hour)
+    return born or ranking.explain(grid, name, known.answers, prior(), image, hour)
 
 
 def _check(hours: int, at: Sequence[datetime], top: int, objective: str) -> None:

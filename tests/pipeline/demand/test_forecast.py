@@ -377,6 +377,29 @@ def test_a_push_after_the_time_is_not_known(tmp_path: Path) -> None:
     assert "fresh" not in order(rank(opened, SITES, [after(days=21)], hours=24))
 
 
+def test_explain_tells_of_a_tag_that_was_pushed_and_not_pulled_yet(tmp_path: Path) -> None:
+    """From what earlier tags had to the mean as ranked; a day later nobody waits for it."""
+    opened, image = pushed(office(tmp_path), after(20, 7), "new"), "docker.io/library/app:new"
+    at = after(20, 9)
+
+    (told,) = explain(opened, SITES, image, at)
+    (ranked,) = (each for each in rank(opened, SITES, [at]).ranking if each.image == image)
+
+    assert [link.step for link in told.links] == ["earlier tags", "waiting"]
+    assert told.links[-1].value == told.mean == pytest.approx(ranked.mean)
+    assert told.waited == 2
+    with pytest.raises(UnknownName):
+        explain(opened, SITES, "docker.io/library/app:never", at)
+
+
+def test_explain_says_when_a_pushed_tag_is_waited_for_no_longer(tmp_path: Path) -> None:
+    """Nobody pulled it within a day."""
+    opened = pushed(office(tmp_path), after(18, 8), "lost")
+    (told,) = explain(opened, SITES, "docker.io/library/app:lost", after(20, 8))
+    assert told.mean == 0
+    assert "nobody pulled it within 24 hours" in told.links[0].note
+
+
 def moving(folder: Path) -> Lake:
     """Two tags that are pulled at nine: `latest` moves every night, `pinned` never does."""
     rows = [
