@@ -54,7 +54,7 @@ soak: $(READY)  ## the kill, fault and load loops of the end-to-end tests, twent
 	PREWARM_ROUNDS=20 $(BIN)/pytest -q -rP -m e2e tests/e2e/test_kills.py tests/e2e/test_fault_loop.py tests/e2e/test_load_loop.py tests/e2e/test_deliveries.py
 
 bench: $(READY)  ## the figures of docs/performance.md, each beside its peer
-	for each in ingest_parse "ingest --peers" forecast warm service deliveries; do $(BIN)/python -m benchmarks.$$each || exit 1; done
+	for each in ingest_parse "ingest --peers" forecast planning warm service deliveries; do $(BIN)/python -m benchmarks.$$each || exit 1; done
 
 models: $(READY)  ## rebuild the shipped model artefact
 	$(BIN)/python models/build.py

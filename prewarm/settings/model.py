@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     def cache_spec(self, name: str) -> CacheSpec:
         """How the cache of that name is opened and what it may be given."""
         from prewarm.pipeline.warming.caches import CacheSpec
-        from prewarm.warming.planning import Rules
+        from prewarm.warming.rules import Rules
         from prewarm.warming.upkeep import Patience
 
         section = self.cache(name)

@@ -10,25 +10,27 @@ The rules, in the order in which they are applied to each candidate:
 3. Bytes are marginal: a layer that the cache shows to hold, or that an earlier warm brings, is free, in the
    place where it lies: a pull-through cache fetches a layer again for each repository. An image that does
    not fit the byte budget is left out; a smaller one of a later rank may still fit.
+4. Where bytes are short, the images that are worth the most together are taken, in rank order: by rank, or by
+   value per marginal byte, whichever is more.
 
 What warming an image is worth is its score times the chance that the cache is cold or stale by then. The
 ranking only guesses at the second (`p_stale`); the plan asks, and it becomes 1 for an image that the cache
-does not hold in the digest of its tag, and 0 for one that it holds.
+does not hold in the digest of its tag, 0 for one that it holds, and of several nodes the share that lacks it.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 
-from prewarm.errors import InvalidReference
-from prewarm.references import Reference
+from prewarm.warming.rules import Gate, Rules
+from prewarm.warming.worth import Offer, best
 
 Blob = tuple[str, str]  # place and digest
 _WORTH_SAYING = 0.1  # of the chance that a tag has moved
+RIVALS = 10_000  # candidates that compete for bytes, by rank; as many as the longest ranking has
+OUTBID = "other images are worth more for as many bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Candidate:
     place: str = ""  # where they lie: layers are shared within a place only
     held: bool = False  # the cache holds it, fresh
     p_stale: float | None = None  # P(its tag has moved since the cache had it last); None: unknown
+    cold: float = 1.0  # chance that who pulls it finds it missing: of several nodes, the share without it
     expires: datetime | None = None  # when the cache will have forgotten it; None: unknown, or never
     clients: int | None = None  # distinct clients that pulled it; None: unknown
     barred: str | None = None  # why this cache cannot serve it at all, in words
@@ -76,20 +79,6 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """An operator's lists and thresholds.
-
-    A pattern is a reference (`nginx:1.25`), a repository (`docker.io/acme/api`: any of its tags) or a glob
-    on canonical references (`*/test-*`).
-    """
-
-    always: tuple[str, ...] = ()
-    never: tuple[str, ...] = ()
-    allow: tuple[str, ...] = ()  # () allows anything of a listed registry
-    min_clients: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class Warm:
     """An image that will be warmed, and why, in words; `bytes` is what it adds to the plan."""
 
@@ -112,6 +101,7 @@ class Skip:
     failed: bool = False  # it could not be resolved; a run reports it as failed
     digest: str | None = None
     rank: int = 0
+    short: bool = False  # the budget had no room for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,82 +139,6 @@ def warnings_of(plan: Plan) -> tuple[str, ...]:
     return (f"{images} in question {verb} be warmed; {first.image}: {first.reason}",)
 
 
-class Patterns:
-    """An operator's list, compiled: does an image match any of its patterns?"""
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        """`texts` as `Rules` describes them; any text is a valid pattern."""
-        self.images: tuple[str, ...] = ()
-        globs = []
-        repositories = []
-        for text in texts:
-            reference = _reference(text)
-            if reference is None:
-                globs.append(fnmatch.translate(text))
-                continue
-            self.images += (str(reference),)
-            if _is_repository(text):
-                repositories.append(reference.name)
-        self._literal = frozenset(self.images)
-        self._repositories = tuple(name + end for name in repositories for end in ":@")
-        self._glob = re.compile("|".join(globs)) if globs else None
-
-    def name(self, image: str) -> bool:
-        """Whether the canonical reference `image` is written out, by image or repository, without a glob."""
-        return image in self._literal or image.startswith(self._repositories)
-
-    def match(self, image: str) -> bool:
-        """Whether the canonical reference `image` matches."""
-        return self.name(image) or bool(self._glob and self._glob.fullmatch(image))
-
-
-class Gate:
-    """Rules, compiled: why an image may not be warmed, before anyone is asked about it."""
-
-    def __init__(self, rules: Rules) -> None:
-        self._never = Patterns(rules.never)
-        self._allow = Patterns(rules.allow) if rules.allow else None
-        self._always = Patterns(rules.always)
-        self._min_clients = rules.min_clients
-
-    def always(self, image: str) -> bool:
-        """Whether the operator wants `image` in every plan."""
-        return self._always.match(image)
-
-    def named(self, image: str) -> bool:
-        """Whether the operator wrote `image` or its repository out in `always` or `allow`.
-
-        A glob names nobody: `*/library/*` must not open every host that a log line mentions.
-        """
-        return self._always.name(image) or (self._allow is not None and self._allow.name(image))
-
-    def unranked(self, ranked: Iterable[str]) -> list[str]:
-        """Images that the operator named in `always` and the ranking does not have, in his order."""
-        known = set(ranked)
-        return [image for image in dict.fromkeys(self._always.images) if image not in known]
-
-    def forbids(self, image: str) -> str | None:
-        """Why the operator's lists keep `image` out, in words; None when they do not."""
-        if self._never.match(image):
-            return "on the cache's never list"
-        if self._allow is not None and not self._allow.match(image):
-            return "not on the cache's allow list"
-        return None
-
-    def refusal(self, candidate: Candidate) -> str | None:
-        """Why the candidate may not be warmed, in words; None when it may."""
-        forbidden = self.forbids(candidate.image) or candidate.barred
-        if forbidden:
-            return forbidden
-        if self._min_clients <= 1 or self.always(candidate.image):
-            return None
-        if candidate.clients is None:
-            return f"its distinct clients are unknown, {self._min_clients} are required"
-        if candidate.clients < self._min_clients:
-            return f"pulled by {candidate.clients} distinct clients, {self._min_clients} are required"
-        return None
-
-
 def plan(
     candidates: Sequence[Candidate],
     budget: Budget,
@@ -246,15 +160,14 @@ def plan(
     gate = Gate(rules)
     served = _Window(*window, clock, _hours(window, clock))
     ledger = _Ledger(budget, brought=_held(candidates))
-    warms: list[Warm] = []
-    skipped: list[Skip] = []
-    for candidate in in_order(candidates, gate):
-        verdict = _decide(candidate, gate, ledger, served)
-        if isinstance(verdict, Warm):
-            warms.append(verdict)
-        else:
-            skipped.append(verdict)
-    return Plan(id, cache, site, created_at, window, budget, model, objective, tuple(warms), tuple(skipped))
+    order = [_Called(candidate, gate.always(candidate.image)) for candidate in candidates]
+    order.sort(key=_Called.turn)
+    verdicts = [_decide(each, gate, ledger, served) for each in order]
+    if ledger.short:
+        _spend_better(order, verdicts, ledger, served)
+    warms = tuple(verdict for verdict in verdicts if isinstance(verdict, Warm))
+    skipped = tuple(verdict for verdict in verdicts if isinstance(verdict, Skip))
+    return Plan(id, cache, site, created_at, window, budget, model, objective, warms, skipped)
 
 
 def in_order(candidates: Iterable[Candidate], gate: Gate) -> list[Candidate]:
@@ -262,9 +175,34 @@ def in_order(candidates: Iterable[Candidate], gate: Gate) -> list[Candidate]:
     return sorted(candidates, key=lambda candidate: (not gate.always(candidate.image), candidate.rank))
 
 
+def refusal(candidate: Candidate, gate: Gate, *, always: bool | None = None) -> str | None:
+    """Why the candidate may not be warmed by the operator's rules, in words; None when it may.
+
+    `always` is whether it is on that list, where somebody has looked.
+    """
+    forbidden = gate.forbids(candidate.image) or candidate.barred
+    if forbidden:
+        return forbidden
+    unpopular = gate.unpopular(candidate.clients)
+    if unpopular and not (gate.always(candidate.image) if always is None else always):
+        return unpopular
+    return None
+
+
 def takes_place(candidate: Candidate) -> bool:
     """Whether a candidate counts among the top N: it does not when it can never be warmed."""
     return candidate.problem is None or candidate.passing
+
+
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """A candidate, and whether the operator wants it in every plan."""
+
+    candidate: Candidate
+    always: bool
+
+    def turn(self) -> tuple[bool, int]:
+        return not self.always, self.candidate.rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,20 +221,19 @@ class _Ledger:
     def __init__(self, budget: Budget, brought: set[Blob]) -> None:
         self.budget = budget
         self.brought = brought  # what the cache has, or will have by then
+        self.held = frozenset(brought)
         self.places = 0
         self.bytes = 0
         self.pulls = 0
+        self.short = False  # whether an image was left out for its bytes alone
 
     @property
     def full(self) -> bool:
         return self.budget.top is not None and self.places >= self.budget.top
 
-    def marginal(self, candidate: Candidate) -> int | None:
-        """Bytes that warming the candidate adds; None when unknown."""
-        if not candidate.blobs:
-            return candidate.bytes
-        sizes = dict(candidate.blobs)
-        return sum(sizes[digest] for place, digest in _lying(candidate) - self.brought)
+    def again(self) -> _Ledger:
+        """The same budget, with nothing spent of it."""
+        return _Ledger(self.budget, set(self.held))
 
     def refusal(self, cost: int | None) -> str | None:
         """Why a warm of `cost` bytes does not fit, in words; None when it does."""
@@ -308,20 +245,21 @@ class _Ledger:
             return "its size is unknown, and the plan has a byte budget"
         left = self.budget.max_bytes - self.bytes
         if cost > left:
+            self.short = True
             return f"needs {in_units(cost)}, {in_units(left)} of {in_units(self.budget.max_bytes)} are left"
         return None
 
-    def spend(self, candidate: Candidate, cost: int | None) -> None:
+    def spend(self, lying: set[Blob], cost: int | None) -> None:
         self.pulls += 1
         self.bytes += cost or 0
-        self.brought |= _lying(candidate)
+        self.brought |= lying
 
 
-def _decide(candidate: Candidate, gate: Gate, ledger: _Ledger, window: _Window) -> Warm | Skip:
-    always = gate.always(candidate.image)
-    refusal = gate.refusal(candidate)
-    if refusal:
-        return _skip(candidate, refusal)
+def _decide(each: _Called, gate: Gate, ledger: _Ledger, window: _Window) -> Warm | Skip:
+    candidate, always = each.candidate, each.always
+    refused = refusal(candidate, gate, always=always)
+    if refused:
+        return _skip(candidate, refused)
     if not always and ledger.full:
         return _skip(candidate, f"rank {candidate.rank} is beyond the top {ledger.budget.top}")
     if not always and takes_place(candidate):
@@ -330,15 +268,74 @@ def _decide(candidate: Candidate, gate: Gate, ledger: _Ledger, window: _Window) 
         return replace(_skip(candidate, candidate.problem), failed=True)
     if candidate.held:
         return replace(_skip(candidate, _held_until(candidate, window)), held=True)
-    cost = ledger.marginal(candidate)
-    refusal = ledger.refusal(cost)
-    if refusal:
-        return _skip(candidate, refusal)
-    ledger.spend(candidate, cost)
-    reason = _reason(candidate, always, window)
+    return _afford(each, ledger, window)
+
+
+def _afford(each: _Called, ledger: _Ledger, window: _Window) -> Warm | Skip:
+    """A warm, unless the budget has no room for what it adds."""
+    candidate, lying = each.candidate, _lying(each.candidate)
+    cost = _marginal(candidate, lying, ledger.brought)
+    refused = ledger.refusal(cost)
+    if refused:
+        return Skip(candidate.image, refused, digest=candidate.digest, rank=candidate.rank, short=True)
+    ledger.spend(lying, cost)
+    reason = _reason(candidate, each.always, window)
     return Warm(
         candidate.image, candidate.digest, cost, candidate.score, reason, candidate.rank, candidate.p_stale
     )
+
+
+def _spend_better(
+    order: Sequence[_Called], verdicts: list[Warm | Skip], ledger: _Ledger, window: _Window
+) -> None:
+    """Replace the verdicts of what competes for bytes, where another choice is worth more than rank order.
+
+    The operator's own images stay. What is chosen is warmed in rank order.
+    """
+    rivals = [at for at, verdict in enumerate(verdicts) if isinstance(verdict, Warm) or verdict.short]
+    spent = ledger.again()
+    own = [at for at in rivals if order[at].always]
+    for at in own:
+        _afford(order[at], spent, window)
+    others = [at for at in rivals if not order[at].always and _known(order[at].candidate)]
+    offers = [_offer(order[at].candidate) for at in others[:RIVALS]]
+    pulls = None if ledger.budget.max_pulls is None else ledger.budget.max_pulls - spent.pulls
+    room = (ledger.budget.max_bytes or 0) - spent.bytes
+    taken = [others[place] for place in best(offers, room, brought=spent.brought, most=pulls)]
+    before = [at for at in others if isinstance(verdicts[at], Warm)]
+    beyond = [at for at in others[RIVALS:] if isinstance(verdicts[at], Warm)]
+    choice = {at: _afford(order[at], spent, window) for at in sorted(taken) + beyond}
+    after = [at for at, verdict in choice.items() if isinstance(verdict, Warm)]
+    if _value(order, after) <= _value(order, before):
+        return
+    for at in before:
+        verdicts[at] = _skip(order[at].candidate, OUTBID)
+    for at, verdict in choice.items():
+        verdicts[at] = verdict
+
+
+def _known(candidate: Candidate) -> bool:
+    """Whether what it adds can be told."""
+    return bool(candidate.blobs) or candidate.bytes is not None
+
+
+def _offer(candidate: Candidate) -> Offer:
+    value = candidate.score * candidate.cold
+    if not candidate.blobs:
+        return Offer(value, {candidate.image: candidate.bytes or 0})
+    return Offer(value, {(candidate.place, digest): size for digest, size in candidate.blobs})
+
+
+def _value(order: Sequence[_Called], places: Iterable[int]) -> float:
+    return sum(order[at].candidate.score * order[at].candidate.cold for at in places)
+
+
+def _marginal(candidate: Candidate, lying: set[Blob], brought: set[Blob]) -> int | None:
+    """Bytes that warming the candidate adds to what is brought; None when unknown."""
+    if not candidate.blobs:
+        return candidate.bytes
+    new = lying - brought
+    return sum(size for digest, size in dict(candidate.blobs).items() if (candidate.place, digest) in new)
 
 
 def _skip(candidate: Candidate, reason: str) -> Skip:
@@ -372,6 +369,8 @@ def _reason(candidate: Candidate, always: bool, window: _Window) -> str:
     )
     if candidate.p_stale is not None and candidate.p_stale >= _WORTH_SAYING:
         words += f"; its tag has moved with P {candidate.p_stale:.2f}"
+    if candidate.cold < 1:
+        words += f", missing on {candidate.cold:.0%} of the nodes"
     return f"always on the operator's list; {words}" if always else words
 
 
@@ -389,15 +388,3 @@ def in_units(count: int) -> str:
     while value >= 999.5 and len(units) > 1:
         value, units = value / 1000, units[1:]
     return f"{value:.3g} {units[0]}"
-
-
-def _reference(text: str) -> Reference | None:
-    try:
-        return Reference.parse(text)
-    except InvalidReference:
-        return None
-
-
-def _is_repository(text: str) -> bool:
-    """Whether a pattern that is a reference names neither tag nor digest."""
-    return "@" not in text and ":" not in text.rpartition("/")[2]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from prewarm.warming.planning import Gate
+from prewarm.warming.rules import Gate
 
 DAY = timedelta(days=1)
 

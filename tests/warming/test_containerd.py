@@ -116,6 +116,7 @@ async def test_a_node_that_is_down_is_named_and_the_others_are_warmed(tmp_path: 
         assert not await cache.holds(await cache.resolve(API))
         with pytest.raises(CacheError, match=f"no containerd answers at {down}"):
             await cache.warm(image)
+        assert await cache.missing(image) == 0.5
     assert "registry.test/acme/api:1" in images(up)
     (down / "down").unlink()
     async with opened(shelf, up, down) as cache:

@@ -108,6 +108,7 @@ async def test_a_node_that_joins_is_cold(cluster: KubeDouble, shelf: Shelf, tmp_
     async with opened(cluster, shelf, tmp_path) as cache:
         image = await cache.resolve(API)
         assert not await cache.holds(image)
+        assert await cache.missing(image) == 0.5
         assert (await cache.warm(image)).bytes == image.bytes
         assert await cache.holds(image)
 

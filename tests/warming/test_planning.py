@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,18 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prewarm.warming.planning import (
-    Budget,
-    Candidate,
-    Gate,
-    Patterns,
-    Plan,
-    Rules,
-    Skip,
-    in_units,
-    plan,
-    warnings_of,
-)
+from prewarm.warming.planning import Budget, Candidate, Plan, Skip, in_units, plan, warnings_of
+from prewarm.warming.rules import Gate, Patterns, Rules
 
 EIGHT = datetime(2026, 11, 24, 8, tzinfo=UTC)
 WINDOW = (EIGHT, EIGHT + timedelta(hours=1))
@@ -182,6 +173,61 @@ def test_a_smaller_later_image_may_fit_where_a_bigger_did_not() -> None:
     result = made([big, candidate("small", 2)], Budget(max_bytes=1_500_000))
     assert warmed(result) == ["small"]
     assert why(result) == {"big": "needs 3 MB, 1.5 MB of 1.5 MB are left"}
+
+
+def scored(
+    name: str, rank: int, score: float, size: int, *layers: tuple[str, int], cold: float = 1.0
+) -> Candidate:
+    """A candidate worth `score`, of `size` bytes of its own beside the layers."""
+    blobs = ((f"sha256:{name}", size), *layers)
+    return replace(candidate(name, rank, blobs=blobs, cold=cold), score=score)
+
+
+def test_where_bytes_are_short_what_is_worth_more_together_goes_first() -> None:
+    """One big image of the first rank would keep three out that nearly match it; they stand in rank order."""
+    big = scored("big", 1, 10.0, 3000)
+    small = [scored(name, rank, 9.0, 1000) for rank, name in enumerate("abc", start=2)]
+    result = made([big, *small], Budget(max_bytes=3000))
+    assert warmed(result) == ["a", "b", "c"]
+    assert why(result) == {"big": "other images are worth more for as many bytes"}
+
+
+def test_a_big_image_that_is_worth_more_than_what_fits_beside_it_stays() -> None:
+    """Value per byte alone would take the small one, and leave the room."""
+    result = made([scored("big", 1, 10.0, 3000), scored("a", 2, 1.0, 1)], Budget(max_bytes=3000))
+    assert warmed(result) == ["big"]
+
+
+def test_layers_that_many_share_pay_for_themselves() -> None:
+    """Each of the three is dear alone; together they cost less than the one of the first rank."""
+    base = ("sha256:base", 900)
+    three = [scored(name, rank, 4.0, 20, base) for rank, name in enumerate("abc", start=2)]
+    result = made([scored("big", 1, 4.1, 960), *three], Budget(max_bytes=970))
+    assert warmed(result) == ["a", "b", "c"]
+    assert result.bytes == 960
+
+
+def test_the_operators_images_do_not_compete() -> None:
+    """However little they are worth for their bytes."""
+    small = [scored(name, rank, 9.0, 1000) for rank, name in enumerate("ab", start=2)]
+    result = made([scored("mine", 1, 0.1, 2000), *small], Budget(max_bytes=3000), Rules(always=("mine:1",)))
+    assert warmed(result) == ["mine", "a"]
+
+
+def test_an_image_that_most_nodes_have_is_worth_less() -> None:
+    """The node that gets the next pod has it, most likely; the reason says how many lack it."""
+    spread = scored("spread", 1, 10.0, 1000, cold=0.1)
+    result = made([spread, scored("a", 2, 5.0, 1000)], Budget(max_bytes=1000))
+    assert warmed(result) == ["a"]
+    [warm] = made([spread]).warms
+    assert warm.reason.endswith("P 0.99, missing on 10% of the nodes")
+
+
+def test_pulls_bound_the_choice_by_bytes_too() -> None:
+    """Three fit, two may be pulled."""
+    small = [scored(name, rank, 9.0, 1000) for rank, name in enumerate("abc", start=2)]
+    result = made([scored("big", 1, 10.0, 3000), *small], Budget(max_bytes=3000, max_pulls=2))
+    assert warmed(result) == ["a", "b"]
 
 
 def test_an_image_of_unknown_size_does_not_slip_through_a_byte_budget() -> None:

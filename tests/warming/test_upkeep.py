@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from prewarm.warming.planning import Gate, Rules
+from prewarm.warming.rules import Gate, Rules
 from prewarm.warming.upkeep import Patience, Tenant, judge
 
 DAY = timedelta(days=1)

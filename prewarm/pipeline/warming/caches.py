@@ -17,7 +17,7 @@ from prewarm.errors import PrewarmError, SettingsError
 from prewarm.references import Reference, served_path
 from prewarm.warming.caches import Cache, Driver, Finding, Surroundings
 from prewarm.warming.pacing import Pace
-from prewarm.warming.planning import Rules
+from prewarm.warming.rules import Rules
 from prewarm.warming.upkeep import Patience
 
 if TYPE_CHECKING:

@@ -28,9 +28,11 @@ from prewarm.pipeline.warming.catalogue import record_images
 from prewarm.pipeline.warming.documents import MAX_DOCUMENT, from_text, to_document, to_text
 from prewarm.references import Reference
 from prewarm.warming import planning
+from prewarm.warming.caches import Scattered
 from prewarm.warming.holdout import withhold
 from prewarm.warming.images import Image, Platform, parse_platform
-from prewarm.warming.planning import Budget, Candidate, Gate, Plan, Skip
+from prewarm.warming.planning import Budget, Candidate, Plan, Skip
+from prewarm.warming.rules import Gate
 
 if TYPE_CHECKING:
     from prewarm.demand.calendars import Site
@@ -362,7 +364,7 @@ def _wave(rest: list[Candidate], gate: Gate, room: int | None) -> tuple[list[Can
 
 
 def _takes_place(candidate: Candidate, gate: Gate) -> bool:
-    if gate.always(candidate.image) or gate.refusal(candidate):
+    if gate.always(candidate.image) or planning.refusal(candidate, gate):
         return False
     return planning.takes_place(candidate)
 
@@ -370,13 +372,13 @@ def _takes_place(candidate: Candidate, gate: Gate) -> bool:
 async def _ask_one(
     cache: Cache, candidate: Candidate, spec: CacheSpec, gate: Gate, places: asyncio.Semaphore
 ) -> _Asked:
-    if gate.refusal(candidate):
+    if planning.refusal(candidate, gate):
         return _Asked(candidate)
     reference = Reference.parse(candidate.image)
     async with places:
         try:
             image = await cache.resolve(reference)
-            held = await cache.holds(image)
+            cold = await _cold(cache, image)
         except PrewarmError as refused:
             passing = not isinstance(refused, LASTING)
             return _Asked(replace(candidate, problem=str(refused), passing=passing))
@@ -387,9 +389,17 @@ async def _ask_one(
         bytes=image.bytes if blobs else candidate.bytes,
         blobs=blobs,
         place=place(spec, reference),
-        held=held,
+        held=not cold,
+        cold=cold,
     )
     return _Asked(known, image)
+
+
+async def _cold(cache: Cache, image: Image) -> float:
+    """The chance that who asks for the image finds it missing: 0 or 1, but for caches of several hosts."""
+    if isinstance(cache, Scattered):
+        return await cache.missing(image)
+    return float(not await cache.holds(image))
 
 
 def _clients(lake: Lake, spec: CacheSpec, at: datetime) -> dict[str, int]:

@@ -26,7 +26,8 @@ from prewarm.tables import OUTCOMES
 from prewarm.warming import planning
 from prewarm.warming.caches import Cache, Evicting, Eviction, Watching
 from prewarm.warming.executor import lock
-from prewarm.warming.planning import Budget, Candidate, Gate, Plan
+from prewarm.warming.planning import Budget, Candidate, Plan
+from prewarm.warming.rules import Gate
 from prewarm.warming.upkeep import Patience, Tenant, Verdict, judge
 
 if TYPE_CHECKING:

@@ -75,6 +75,18 @@ class Watching(Protocol):
         ...
 
 
+@runtime_checkable
+class Scattered(Protocol):
+    """A cache of several hosts, each of which serves its own clients."""
+
+    async def missing(self, image: Image) -> float:
+        """The share of its hosts that have not proven to hold `image`; 0: `holds` is true. Raises as `holds`.
+
+        It is the chance that the host which gets the next client is cold, wherever that may be.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Eviction:
     """What was removed from a cache, or would be."""

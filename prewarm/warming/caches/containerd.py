@@ -102,11 +102,15 @@ class Nodes:
 
     async def holds(self, image: Image) -> bool:
         """Whether every node has the image under its name, ready to start; a node that is down has not."""
+        return not await self.missing(image)
+
+    async def missing(self, image: Image) -> float:
+        """The share of nodes that have not; raises when none of them answers."""
         answers = await asyncio.gather(*(self._listed(node) for node in self._nodes), return_exceptions=True)
         rows = [answer for answer in answers if not isinstance(answer, BaseException)]
         if not rows:
             raise next(answer for answer in answers if isinstance(answer, BaseException))
-        return len(rows) == len(answers) and all(self._ready(each, image) for each in rows)
+        return 1 - sum(self._ready(each, image) for each in rows) / len(answers)
 
     async def warm(self, image: Image) -> Transfer:
         """Send each node what it lacks; CacheError names the nodes that did not take it."""

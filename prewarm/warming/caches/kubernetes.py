@@ -80,8 +80,13 @@ class Cluster:
 
     async def holds(self, image: Image) -> bool:
         """Whether every node has told that it has the image, with this digest."""
+        return not await self.missing(image)
+
+    async def missing(self, image: Image) -> float:
+        """The share of the nodes of the image's platforms that have not; new nodes join cold."""
         wants = _wants(image, await self._nodes())
-        return all(self._has(image, want) for want in wants)
+        lacking = sum(not self._has(image, want) for want in wants)
+        return lacking / len(wants) if wants else 0.0
 
     async def warm(self, image: Image) -> Transfer:
         """Have the nodes that lack it pull; the error names those that did not."""

@@ -30,7 +30,8 @@ from prewarm.pipeline.warming.plan import (
 from prewarm.references import Reference
 from prewarm.warming.contacts import Endpoint
 from prewarm.warming.images import Platform
-from prewarm.warming.planning import Budget, Rules
+from prewarm.warming.planning import Budget
+from prewarm.warming.rules import Rules
 from tests.fakes import FakeMirror, FakeRegistry, Fault
 from tests.past import NOW, lake_with
 

@@ -23,7 +23,8 @@ from prewarm.pipeline.warming.plan import Request, find, plan
 from prewarm.pipeline.warming.run import Conduct, RunResult, run, stopped_by_signals
 from prewarm.warming.contacts import Endpoint
 from prewarm.warming.executor import Event, lock
-from prewarm.warming.planning import Budget, Plan, Rules
+from prewarm.warming.planning import Budget, Plan
+from prewarm.warming.rules import Rules
 from tests.fakes import FakeRegistry, Fault
 from tests.past import NOW, lake_with
 

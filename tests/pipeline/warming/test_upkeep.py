@@ -20,7 +20,8 @@ from prewarm.pipeline.warming.upkeep import Pruned, Refreshed, prune, refresh
 from prewarm.references import Reference
 from prewarm.warming.contacts import Endpoint
 from prewarm.warming.executor import lock
-from prewarm.warming.planning import Budget, Rules
+from prewarm.warming.planning import Budget
+from prewarm.warming.rules import Rules
 from prewarm.warming.upkeep import Patience
 from tests.fakes import FakeMirror, FakeRegistry, Fault
 from tests.past import NOW, lake_with
