@@ -2,12 +2,13 @@
 
     host ident user [time] "request" status bytes ["referer" "agent"] [anything]
 
-The stamp has whole seconds; gorilla's is the start of the request, nginx's its end. Of what stands
-after the agent is understood: a forwarded client (`"$http_x_forwarded_for"`), the outcome of a cache
-(`$upstream_cache_status`, Varnish's `hit` and `miss`), how long the request took (`$request_time`: the first
-number of three decimals, or the one after `rt=` or `request_time=`), and the fields of ingress-nginx
-(`upstreaminfo`); the rest is tolerated. Application lines of Distribution may begin to come long after
-the first lines, which told the format: they are read as that format reads them.
+The stamp has whole seconds, mostly; finer ones, ISO 8601 and seconds since 1970 are read, too. Gorilla's is
+the start of the request, nginx's its end. Of what stands after the agent is understood: a forwarded client
+(`"$http_x_forwarded_for"`), the outcome of a cache (`$upstream_cache_status`, Varnish's `hit` and `miss`),
+how long the request took (`$request_time`: the first number of three decimals, or the one after `rt=` or
+`request_time=`), and the fields of ingress-nginx (`upstreaminfo`); the rest is tolerated. Application lines
+of Distribution may begin to come long after the first lines, which told the format: they are read as that
+format reads them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from prewarm.logs.formats import (
     scanning,
     share,
     sort_out,
+    stamps,
 )
 
 TIMELESS = (
@@ -44,7 +46,12 @@ _LINE = (
     r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>[0-9]{3}) (?P<bytes>[0-9]+|-)'
 )
 _REQUEST = re.compile(r'"[A-Z]+ \S+ HTTP/')
-_FRACTION = r"(\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d)[.,](\d{1,9})( [+-]\d{4}\] )"
+_ELSE = (  # Apache's %{msec_frac}t, nginx's $time_iso8601 and $msec
+    r"\[(?:(\d\d/[A-Z][a-z]{2}/\d{4}(?::\d\d){3}[.,]\d{1,9} [+-]\d{4})"
+    r"|(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d))|(\d{9,10}\.\d{1,6}))\] \""
+)
+_IDENT = r"^[\w.+-]+$"  # as identd told it; with blanks behind it, it is what a shipper put before the line
+_USUAL = '[01/Jan/1970:00:00:00 +0000] "'
 _FORWARDED = r'^ "([0-9A-Fa-f:.]+)(?:,[^"]*)?"'
 _INGRESS = r"^ [0-9]+ (?P<took>[0-9.]+) \[[^\]]*\] \[[^\]]*\] .* (?P<request>[0-9a-f]{32})$"
 _CACHE = (  # alone between blanks, quotes or a name and its value
@@ -66,7 +73,7 @@ class Combined:
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of access lines."""
-        if not lines.str.contains(_DATED).any():
+        if not (lines.str.contains(_DATED).any() or lines.str.contains(_ELSE).any()):
             return 0.0
         rows = read(clean(pl.DataFrame({"offset": range(len(lines)), "line": lines})))
         return share(rows["malformed"].is_null())
@@ -112,21 +119,26 @@ def _read_all(lines: pl.DataFrame) -> pl.DataFrame:
 def read(lines: pl.DataFrame) -> pl.DataFrame:
     """Rows for `sort_out` from clean `lines` (offset, line): every line keeps its row."""
     rows = _read(lines)
-    finer = rows["malformed"].is_not_null()
-    if finer.any():
-        finer &= rows["line"].str.contains(_FRACTION)
-    return _with_fractions(rows, finer) if finer.any() else rows
+    others = rows["malformed"].is_not_null()
+    if others.any():
+        others &= rows["line"].str.contains(_ELSE)
+    return _with_other_stamps(rows, others) if others.any() else rows
 
 
-def _with_fractions(rows: pl.DataFrame, finer: pl.Series) -> pl.DataFrame:
-    """Lines whose stamps are finer than a second (Apache's `%{msec_frac}t`), read as if they were not."""
-    lines = rows.filter(finer).select("offset", "line")
-    fraction = lines["line"].str.extract(_FRACTION, 2).str.pad_end(6, "0").str.slice(0, 6)
-    whole = _read(lines.with_columns(pl.col("line").str.replace(_FRACTION, "${1}${3}")))
-    told = whole.with_columns(
-        lines["line"], pl.col("timestamp") + fraction.cast(pl.Int64).cast(pl.Duration("us"))
-    )
-    return pl.concat([rows.filter(~finer), told]).sort("offset", maintain_order=True)
+def _with_other_stamps(rows: pl.DataFrame, others: pl.Series) -> pl.DataFrame:
+    """Lines with a stamp that is not the usual one, read as if it were."""
+    lines = rows.filter(others).select("offset", "line")
+    finer, iso, seconds = (lines["line"].str.extract(_ELSE, group) for group in (1, 2, 3))
+    told = [
+        stamps.clf(pl.lit(finer.str.replace(",", ".", literal=True))),
+        stamps.rfc3339(pl.lit(iso)),
+        stamps.epoch(pl.lit(seconds)),
+    ]
+    as_usual = _read(lines.with_columns(pl.col("line").str.replace(_ELSE, _USUAL)))
+    timed = as_usual.with_columns(lines["line"], pl.coalesce(told).alias("timestamp"))
+    fine = timed["timestamp"].is_not_null()  # else it stays what it was
+    every = pl.concat([rows.filter(~others), rows.filter(others).filter(~fine), timed.filter(fine)])
+    return every.sort("offset", maintain_order=True)
 
 
 def _read(lines: pl.DataFrame) -> pl.DataFrame:
@@ -139,7 +151,7 @@ def _read(lines: pl.DataFrame) -> pl.DataFrame:
         "offset",
         "line",
         "timestamp",
-        pl.coalesce("forwarded", fields.known(pl.col("peer"))).alias("client"),
+        _client(located["forwarded"], located["peer"]),
         fields.known(pl.col("user").str.strip_chars()).alias("user"),
         "agent",
         "method",
@@ -153,6 +165,11 @@ def _read(lines: pl.DataFrame) -> pl.DataFrame:
         "ignored",
         "malformed",
     )
+
+
+def _client(forwarded: pl.Series, peers: pl.Series) -> pl.Series:
+    """The forwarded address, else the peer's; some log formats write its port beside it."""
+    return fields.address(forwarded.zip_with(forwarded.is_not_null(), peers)).alias("client")
 
 
 def _split() -> list[pl.Expr]:
@@ -205,8 +222,9 @@ def _ignored() -> pl.Expr:
 def _malformed() -> pl.Expr:
     number = pl.col("bytes").cast(pl.Int64, strict=False).is_not_null() | (pl.col("bytes") == "-")
     huge = pl.col("bytes").str.contains("^[0-9]{19,}$")  # a number, though none that we can hold
+    alone = pl.col("ident").str.contains(_IDENT) & pl.col("user").str.contains(r"^\S+ $")
     shaped = (
-        (pl.col("ident") == "-")
+        ((pl.col("ident") == "-") | alone)
         & (pl.col("peer") != "")
         & pl.col("status").cast(pl.Int16, strict=False).is_between(0, 999)
         & (number | huge)

@@ -70,6 +70,8 @@ def address(peers: pl.Series) -> pl.Series:
 
     `10.0.0.7:41822` gives `10.0.0.7`, `[2001:db8::1]:443` gives `2001:db8::1`, `::1` stays.
     """
+    if not peers.str.contains_any([":", ","]).any():
+        return pl.select(known(pl.lit(peers))).to_series()
     if peers.str.contains(",", literal=True).any():
         peers = peers.str.splitn(",", 2).struct.field("field_0").str.strip_chars()
     has_port = peers.str.count_matches(":", literal=True) == 1

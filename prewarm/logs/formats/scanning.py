@@ -150,11 +150,12 @@ _KNOWN = Remembered("request", _requests)
 
 
 def _named(rows: pl.DataFrame) -> pl.DataFrame:
-    forwarded = pl.col("more").str.extract(_FORWARDED, 1)
+    forwarded = rows["more"].str.extract(_FORWARDED, 1)
+    client = forwarded.zip_with(forwarded.is_not_null(), rows["peer"])
     return rows.with_columns(agent=fields.known_unescaped(rows["agent"])).select(
         "offset",
         "timestamp",
-        pl.coalesce(forwarded, fields.known(pl.col("peer"))).alias("client"),
+        fields.address(client).alias("client"),
         fields.known(pl.col("user")).alias("user"),
         "agent",
         "method",

@@ -64,6 +64,53 @@ def test_stamps_may_be_finer_than_a_second(fraction: str, microseconds: int) -> 
     assert parsed.unread.to_list() == [2]
 
 
+@pytest.mark.parametrize(
+    ("stamp", "microseconds"),
+    [
+        ("2026-11-24T08:15:02+00:00", 0),
+        ("2026-11-24T13:45:02.5+05:30", 500_000),
+        ("2026-11-24T08:15:02Z", 0),
+        ("1795508102.311", 311_000),
+    ],
+)
+def test_stamps_may_be_iso_or_seconds(stamp: str, microseconds: int) -> None:
+    """`$time_iso8601` and `$msec` of nginx, in the place of `$time_local`."""
+    line = LINE.replace(STAMP, stamp)
+    at = datetime(2026, 11, 24, 8, 15, 2, microseconds, tzinfo=UTC)
+    assert only(line) == only(LINE) | {"timestamp": at}
+    assert combined.FORMAT.sniff(pl.Series([line, "noise"])) == 0.5
+
+
+@pytest.mark.parametrize("stamp", ["2026-13-24T08:15:02Z", "24/Foo/2026:08:15:02.5 +0000"])
+def test_another_stamp_that_is_no_date_is_malformed(stamp: str) -> None:
+    """It is not taken for the day that stands in for it."""
+    parsed = parse(LINE.replace(STAMP, stamp))
+    assert (len(parsed.accesses), sum(parsed.malformed.values())) == (0, 1)
+
+
+@pytest.mark.parametrize("peer", ["10.0.0.7", "10.0.0.7:41822", "10.0.0.7:443"])
+@pytest.mark.parametrize("forwarded", ["", ' "10.0.0.7"', ' "10.0.0.7:5123, 172.16.0.1:80"'])
+def test_a_client_has_no_port(peer: str, forwarded: str) -> None:
+    """Else every connection would be a client of its own; also where lines are scanned from bytes."""
+    line = LINE.replace("10.0.0.7", peer) + forwarded
+    assert only(line)["client"] == "10.0.0.7"
+    scanned = combined.FORMAT.scan(f"{line}\n".encode(), 0)
+    assert scanned is None or scanned[0].accesses["client"].to_list() == ["10.0.0.7"]
+
+
+def test_an_address_of_version_6_loses_brackets_and_port() -> None:
+    """`[$remote_addr]:$remote_port` of nginx."""
+    for peer in ("2001:db8::7", "[2001:db8::7]", "[2001:db8::7]:41822"):
+        assert only(LINE.replace("10.0.0.7", peer))["client"] == "2001:db8::7"
+
+
+def test_identd_may_have_told_a_name() -> None:
+    """The second field is nearly always a dash; what a shipper put before a line is no client."""
+    assert only(LINE.replace("- ci", "ident ci")) == only(LINE)
+    for prefix in ("web-1 | ", "ns reg-0 registry ", "Nov 24 08:15:02 host nginx: "):
+        assert parse(prefix + LINE).accesses.is_empty()
+
+
 def test_the_common_format_has_no_agent() -> None:
     """Without referer and agent the line is still whole."""
     row = only(LINE.split(' "-"')[0])
