@@ -166,9 +166,11 @@ class Client:
         image: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        group: str | None = None,
     ) -> Json:
         """What happened: misses, hit-rate, latency, concentration, savings, warmed, holdout, growth."""
-        return self._get(f"reports/{quote(name, safe='')}", site=site, image=image, since=since, until=until)
+        asked: dict[str, Any] = {"site": site, "image": image, "since": since, "until": until, "group": group}
+        return self._get(f"reports/{quote(name, safe='')}", **asked)
 
     def reports(self) -> Json:
         """The names of the reports."""
@@ -181,9 +183,11 @@ class Client:
         image: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        group: str | None = None,
     ) -> Json:
         """A strategy for each repository, with the evidence and the estimated gain."""
-        return self._get("advice", site=site, image=image, since=since, until=until)
+        asked: dict[str, Any] = {"site": site, "image": image, "since": since, "until": until, "group": group}
+        return self._get("advice", **asked)
 
     def scorecard(
         self, *, site: str | None = None, hours: int | None = None, origins: int | None = None

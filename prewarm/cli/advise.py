@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--site", metavar="S", help="One site; without it, all of them.")
 @click.option("--image", metavar="REPOSITORY", help="Only this repository (or image).")
+@click.option("--group", metavar="G", help="Only these clients: a name under [clients], or a network.")
 @click.option("--since", type=options.TIME, help="First moment; without a zone, the site's clock.")
 @click.option("--until", type=options.TIME, help="Moment after the last.")
 @options.common
@@ -25,6 +26,7 @@ def advise(
     as_json: bool,
     site: str | None,
     image: str | None,
+    group: str | None,
     since: datetime | None,
     until: datetime | None,
 ) -> None:
@@ -38,7 +40,7 @@ def advise(
     from prewarm.pipeline.insight.reports import Scope
 
     zone = settings.zone(site)
-    scope = Scope(site, image, options.aware(since, zone), options.aware(until, zone))
+    scope = Scope(site, image, options.aware(since, zone), options.aware(until, zone), group)
     found = judge(Lake.open(settings.lake), scope, settings.terms(site))
     if as_json:
         output.print_json(found.document())

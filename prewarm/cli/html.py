@@ -47,10 +47,12 @@ def report_page(document: Mapping[str, Any]) -> str:
     """The document of a report, as `--json` prints it."""
     named = f"prewarm report {document['report']}"
     scope = [
-        f"{key} {shown(document[key])}" for key in ("site", "image", "since", "until") if document.get(key)
+        f"{key} {shown(document[key])}"
+        for key in ("site", "image", "group", "since", "until")
+        if document.get(key)
     ]
     change = document.get("change") or {}
-    left_out = {"report", "site", "image", "since", "until", "sure", "before", "change"}
+    left_out = {"report", "site", "image", "group", "since", "until", "sure", "before", "change"}
     figures = [
         {"figure": label(key), "value": value, **({"change": change.get(key)} if change else {})}
         for key, value in document.items()

@@ -27,6 +27,11 @@ SHOWN = 12  # rows of a table on a terminal
 @click.argument("name", type=click.Choice(NAMES), metavar="NAME")
 @click.option("--site", metavar="S", help="One site; without it, all of them.")
 @click.option("--image", metavar="IMAGE", help="Only this image (or all tags of a repository).")
+@click.option(
+    "--group",
+    metavar="G",
+    help="Only these clients: a name under [clients], or a network such as 10.1.2.0/24.",
+)
 @click.option("--since", type=options.TIME, help="First moment; also compares with the period before.")
 @click.option("--until", type=options.TIME, help="Moment after the last.")
 @click.option(
@@ -43,6 +48,7 @@ def report(
     name: str,
     site: str | None,
     image: str | None,
+    group: str | None,
     since: datetime | None,
     until: datetime | None,
     form: str,
@@ -60,7 +66,7 @@ def report(
     from prewarm.pipeline.insight.reports import report as make
 
     zone = settings.zone(site)
-    scope = Scope(site, image, options.aware(since, zone), options.aware(until, zone))
+    scope = Scope(site, image, options.aware(since, zone), options.aware(until, zone), group)
     made = make(Lake.open(settings.lake), name, scope, settings.terms(site))
     if file is not None:
         output.write(file, html.report_page(made.document()))

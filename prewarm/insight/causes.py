@@ -8,7 +8,7 @@ A *version* is one digest of one image at one site; an image whose digest is not
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ import polars as pl
 
 from prewarm.demand.selection import image_column
 from prewarm.insight.costs import ASSUMED, Cost
+from prewarm.insight.groups import Groups, members
 from prewarm.insight.reasons import FRESH, Cause
 from prewarm.insight.serving import FILLING, TTL, Evidence, Source, judge, source_of
 
@@ -51,6 +52,7 @@ class Judged:
     evidence: tuple[Evidence, ...]
     unknown: int = 0
     beginning: int = 0
+    groups: Groups = field(default_factory=dict)  # of clients, that somebody named
 
     @property
     def misses(self) -> pl.DataFrame:
@@ -62,6 +64,15 @@ class Judged:
         where = [time >= since] if since is not None else []
         where += [time < until] if until is not None else []
         return replace(self, frame=self.frame.filter(*where)) if where else self
+
+    def of_clients(self, group: str | None) -> Judged:
+        """The same judgement of the pulls of one group of clients; UnknownName where there is none such."""
+        if group is None:
+            return self
+        inside = members(self.frame["client"], group, self.groups)
+        return replace(
+            self, frame=self.frame.filter(pl.col("client").cast(pl.String).is_in(inside.implode()))
+        )
 
     def words(self) -> tuple[str, ...]:
         """How hits and misses are known, a sentence for each source."""

@@ -104,9 +104,11 @@ class Study:
         image: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        group: str | None = None,
     ) -> Report:
         """A report by name, such as misses: `.summary`, `.frame()` for its tables, `.cannot_say`."""
-        return reports.report(self.lake, name, reports.Scope(site, image, since, until), self._terms(site))
+        scope = reports.Scope(site, image, since, until, group)
+        return reports.report(self.lake, name, scope, self._terms(site))
 
     def advice(self, site: str | None = None) -> pd.DataFrame:
         """A row for each repository: `site, repository, strategy, why, saving, apply, unless` and more."""

@@ -24,7 +24,7 @@ router = APIRouter(tags=["reports"])
 
 REPORT = answers.example(
     {
-        "report": "misses", "site": "boise", "image": None, "since": None, "until": None,
+        "report": "misses", "site": "boise", "image": None, "since": None, "until": None, "group": None,
         "pulls": 2814, "misses": 511, "miss_rate": 0.181592, "wait_seconds": 6101.2,
         "causes": [
             {"cause": "tag moved", "misses": 171, "share": 0.334638, "wait_seconds": 2280.1,
@@ -54,11 +54,14 @@ class Question(answers.Query):
     image: str | None = Field(None, max_length=4096, description="one image, or all tags of a repository")
     since: answers.Moment | None = Field(None, description="first moment; compares with the period before")
     until: answers.Moment | None = Field(None, description="the moment after the last")
+    group: str | None = Field(
+        None, max_length=200, description="one group of clients: its name, or a network"
+    )
     format: answers.Form = Field("json", description="csv gives the rows of the main table alone")
 
     @property
     def scope(self) -> Scope:
-        return Scope(self.site, self.image, self.since, self.until)
+        return Scope(self.site, self.image, self.since, self.until, self.group)
 
 
 @router.get("/reports", responses=answers.example({"reports": list(NAMES)}))

@@ -14,6 +14,7 @@ from prewarm.settings.sections import (
     CostSection,
     DemandSection,
     Host,
+    Networks,
     PrivacySection,
     RegistrySection,
     ScheduleSection,
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
 
     lake: str = Field("./lake", description="folder or URL of the lake")
     timezone: Zone | None = Field(None, description="zone of sites, and of stamps, that have none")
+    clients: dict[str, Networks] = Field({}, description="groups that reports tell apart: name to networks")
     sites: dict[str, SiteSection] = {}
     sources: dict[str, SourceSection] = {}
     registries: dict[Host, RegistrySection] = {}
@@ -111,6 +113,7 @@ class Settings(BaseSettings):
             self.counting().ignore,
             self.costs.egress_per_gb,
             self.costs.docker_hub_quota,
+            self.clients,
         )
 
     def source(self, name: str | None, paths: tuple[str, ...] = ()) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -55,6 +56,14 @@ def parse_registry(value: str) -> str:
         raise ValueError(f"{value!a} is no registry host; examples: docker.io, 127.0.0.1:5000") from None
 
 
+def parse_network(value: str) -> str:
+    """A network in CIDR notation, as it is written in full."""
+    try:
+        return str(ip_network(value, strict=False))
+    except ValueError:
+        raise ValueError(f"{value!r} is no network; examples: 10.1.2.0/24, fd00::/64") from None
+
+
 def _several(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
@@ -64,6 +73,7 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Zone = Annotated[str, AfterValidator(parse_zone)]
 Host = Annotated[str, AfterValidator(parse_registry)]
 Strings = Annotated[tuple[str, ...], BeforeValidator(_several)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(parse_network)], ...], BeforeValidator(_several)]
 Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Scope = Literal["read", "ingest", "run"]
 Objective = Literal["pulls", "any-pull", "bytes"]

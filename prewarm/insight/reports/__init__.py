@@ -17,6 +17,8 @@ Name = Literal["misses", "hit-rate", "latency", "concentration", "savings", "war
 NAMES: tuple[str, ...] = get_args(Name)
 
 Row = dict[str, Any]
+KEYS = ("site", "repository", "image", "client", "group", "cause", "remedy", "hour")
+"""Columns that say what a row is about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,8 @@ class Report:
     evidence: tuple[str, ...] = ()
     cannot_say: tuple[str, ...] = ()
     before: Mapping[str, Any] | None = None  # the summary of the period before
-    scope: Mapping[str, Any] = field(default_factory=dict)  # site, image, since, until
+    scope: Mapping[str, Any] = field(default_factory=dict)  # site, image, since, until, group
+    leads: Mapping[str, str] = field(default_factory=dict)  # the figure of a table whose change is told
 
     @property
     def change(self) -> dict[str, float] | None:
@@ -66,7 +69,32 @@ class Report:
 
     def beside(self, earlier: Report | None) -> Report:
         """The same report next to that of the period before."""
-        return replace(self, before=None if earlier is None else earlier.summary)
+        if earlier is None:
+            return self
+        tables = {
+            name: _beside(rows, earlier.tables.get(name, ()), self.leads.get(name))
+            for name, rows in self.tables.items()
+        }
+        return replace(self, before=earlier.summary, tables=tables)
+
+
+def _beside(rows: Sequence[Row], earlier: Sequence[Row], lead: str | None) -> Sequence[Row]:
+    """Rows with the `change` of their lead figure; None where the period before does not have it."""
+    if lead is None:
+        return rows
+    before = {_key(row): row[lead] for row in earlier}
+    return [row | {"change": _minus(row[lead], before.get(_key(row)))} for row in rows]
+
+
+def _key(row: Row) -> tuple[object, ...]:
+    """What a row is about: its texts."""
+    return tuple(row.get(name) for name in KEYS)
+
+
+def _minus(value: object, before: object) -> float | None:
+    if isinstance(value, int | float) and isinstance(before, int | float):
+        return round(value - before, 6)
+    return None
 
 
 def share(part: float, whole: float) -> float | None:

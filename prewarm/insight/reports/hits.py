@@ -6,6 +6,7 @@ import polars as pl
 
 from prewarm.insight.causes import Judged
 from prewarm.insight.clocks import day
+from prewarm.insight.groups import grouped
 from prewarm.insight.reports import Report, share
 from prewarm.insight.reports.doubts import doubts, unsized
 
@@ -37,12 +38,14 @@ def hit_rate(judged: Judged, zone: str = "UTC") -> Report:
         {
             "sites": _by(frame, [pl.col("site")]),
             "repositories": _by(frame, [pl.col("site"), pl.col("repository")])[:TOP],
+            "groups": _by(grouped(frame, judged.groups), [pl.col("site"), pl.col("group")])[:TOP],
             "clients": _by(frame, [pl.col("site"), pl.col("client")])[:TOP],
             "days": sorted(_by(frame, [day(zone)]), key=lambda row: row["day"]),
         },
         judged.sure(),
         judged.words(),
         (*doubts(judged), *unsized(frame)),
+        leads=dict.fromkeys(("sites", "repositories", "groups", "clients"), "hit_rate"),
     )
 
 

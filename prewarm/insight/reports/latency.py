@@ -7,6 +7,7 @@ import polars as pl
 
 from prewarm.insight.causes import Judged
 from prewarm.insight.clocks import hour
+from prewarm.insight.groups import grouped
 from prewarm.insight.reports import Report, Row
 from prewarm.insight.reports.doubts import doubts
 
@@ -29,6 +30,7 @@ def latency(judged: Judged, zone: str = "UTC") -> Report:
         {
             "hours": _by(frame, [hour(zone)], by="hour"),
             "repositories": _by(frame, [pl.col("site"), pl.col("repository")])[:TOP],
+            "groups": _by(grouped(frame, judged.groups), [pl.col("site"), pl.col("group")])[:TOP],
         },
         judged.sure(),
         judged.words(),
@@ -36,6 +38,7 @@ def latency(judged: Judged, zone: str = "UTC") -> Report:
             *doubts(judged),
             "single layers: a lake keeps pulls; the time of each request is in the log alone",
         ),
+        leads={"repositories": "cold_p50", "groups": "cold_p50"},
     )
 
 

@@ -6,6 +6,7 @@ import polars as pl
 
 from prewarm.insight.causes import Judged
 from prewarm.insight.clocks import hour
+from prewarm.insight.groups import grouped
 from prewarm.insight.reasons import REMEDIES, Cause, Remedy
 from prewarm.insight.reports import Report, Row, share
 from prewarm.insight.reports.doubts import doubts, unsized, untimed
@@ -46,11 +47,13 @@ def misses(judged: Judged, zone: str = "UTC", refused: dict[str, int] | None = N
             "causes": causes,
             "remedies": [row | {"share": share(row["misses"], total)} for row in by_remedy],
             "images": _images(frame),
+            "groups": _groups(judged),
             "hours": _hours(judged.frame, zone),
         },
         judged.sure(),
         judged.words(),
         (*doubts(judged), *unsized(frame), *untimed(frame), *(() if refused is not None else (NOT_KEPT,))),
+        leads={"causes": "misses", "images": "misses", "groups": "miss_rate"},
     )
 
 
@@ -75,6 +78,24 @@ def _images(frame: pl.DataFrame) -> list[Row]:
             pl.col("cause").cast(pl.String).mode().sort().first().alias("cause"),
         )
         .sort("wait_seconds", "misses", "image", descending=[True, True, False])
+    )
+    return found.head(TOP).to_dicts()
+
+
+def _groups(judged: Judged) -> list[Row]:
+    """Who misses: groups of clients, those first that wait longest, and the cause of most of their misses."""
+    missed = pl.col("cause").cast(pl.String).filter("miss")
+    found = (
+        grouped(judged.frame, judged.groups)
+        .group_by("site", "group")
+        .agg(
+            pl.len().alias("pulls"),
+            pl.col("miss").sum().alias("misses"),
+            pl.col("miss").mean().round(6).alias("miss_rate"),
+            pl.col("wait").sum().round(3).alias("wait_seconds"),
+            missed.mode().sort().first().alias("cause"),
+        )
+        .sort("wait_seconds", "pulls", "group", descending=[True, True, False])
     )
     return found.head(TOP).to_dicts()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import polars as pl
 from prewarm.demand.selection import TOOLS, image_column, matching
 from prewarm.errors import UnknownName
 from prewarm.insight.causes import COLUMNS, Judged, identify, judged
+from prewarm.insight.groups import Groups, members
 from prewarm.insight.reports import NAMES, Report
 from prewarm.insight.reports.concentration import concentration
 from prewarm.insight.reports.growth import growth
@@ -41,6 +42,7 @@ class Scope:
     image: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    group: str | None = None  # of clients: a name of the settings, or a network
 
     def earlier(self) -> Scope | None:
         """The period of the same length before; None without a beginning, or where no calendar has it."""
@@ -61,6 +63,7 @@ class Terms:
     ignore: Sequence[str] = TOOLS
     egress_per_gb: float = 0.0
     quota: int = 100  # pulls that docker.io grants in six hours
+    groups: Groups = field(default_factory=dict)  # of clients: networks by name
 
 
 TERMS = Terms()
@@ -69,8 +72,8 @@ TERMS = Terms()
 def report(lake: Lake, name: str, scope: Scope = Scope(), terms: Terms = TERMS) -> Report:
     """One report, beside that of the period before where the scope has a beginning.
 
-    Raises UnknownName for a report or site that does not exist, NotEnoughHistory for a lake without pulls,
-    InvalidReference for an image that is none, LakeError when the lake cannot be read.
+    Raises UnknownName for a report, a site or a group of clients that does not exist, NotEnoughHistory for a
+    lake without pulls, InvalidReference for an image that is none, LakeError when the lake cannot be read.
     """
     if name not in MAKERS:
         raise UnknownName("report", name, NAMES)
@@ -82,8 +85,7 @@ def report(lake: Lake, name: str, scope: Scope = Scope(), terms: Terms = TERMS) 
     before = scope.earlier()
     if before is not None and _logged(before, min(each.first for each in found)):
         made = made.beside(MAKERS[name](material, before))
-    told = {"site": scope.site, "image": scope.image, "since": scope.since, "until": scope.until}
-    return replace(made, scope=told)
+    return replace(made, scope=asdict(scope))
 
 
 class Material:
@@ -105,12 +107,18 @@ class Material:
         """Transfers that the scope names, with `image`, `named`, `version` and `repo`."""
         where = [] if scope.since is None else [pl.col("date") >= scope.since.date(), _time() >= scope.since]
         where += [] if scope.until is None else [pl.col("date") <= scope.until.date(), _time() < scope.until]
-        return identify(self._scan().filter(*where, self._mine(scope))).filter(~_use())
+        rows = identify(self._scan().filter(*where, self._mine(scope))).filter(~_use())
+        if scope.group is None:
+            return rows
+        everyone = self._scan().select("client").unique().collect(engine="streaming")["client"]
+        inside = members(everyone, scope.group, self.terms.groups)
+        return rows.filter(pl.col("client").is_in(inside.implode()))
 
     def judged(self, scope: Scope) -> Judged:
         """Hits and misses of the scope, as all pulls before it let them be told."""
         if self._judged is None:
-            self._judged = judged(self._rows(), self.pushes(), self.terms.ttls)
+            found = judged(self._rows(), self.pushes(), self.terms.ttls)
+            self._judged = replace(found, groups=self.terms.groups).of_clients(scope.group)
         return self._judged.between(scope.since, scope.until)
 
     def _rows(self) -> pl.DataFrame:

@@ -107,3 +107,36 @@ def test_a_plan_in_the_lake_tells_its_hours(lake: Lake, tmp_path: Path) -> None:
     assert (run["warmed"], run["used"], run["pulls"]) == (2, 1, 12)
     assert report(made, "warmed", Scope(since=at + DAY)).summary["runs"] == 0
     assert report(made, "savings", Scope(image="acme/app1")).summary["warmed_bytes"] == 5
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_every_report_is_of_one_group_of_clients(lake: Lake, name: str) -> None:
+    """The people of the mornings alone; what others filled is a hit for them all the same."""
+    made = report(lake, name, Scope(group="people"), Terms(groups={"people": ["10.0.0.0/24"]}))
+
+    assert made.document()["group"] == "people"
+    if "pulls" in made.summary:
+        assert made.summary["pulls"] == len(mornings(14))
+
+
+def test_groups_add_up_to_all_pulls(lake: Lake) -> None:
+    """Subnets where nobody named a group; a group that is not there is refused by those that are."""
+    made = report(lake, "hit-rate")
+
+    assert {row["group"] for row in made.tables["groups"]} == {"10.0.0.0/24", "10.0.1.0/24"}
+    assert sum(row["pulls"] for row in made.tables["groups"]) == made.summary["pulls"]
+    with pytest.raises(UnknownName, match=r"10\.0\.1\.0/24"):
+        report(lake, "hit-rate", Scope(group="nobody"))
+
+
+def test_rows_have_their_change_against_the_period_before(lake: Lake) -> None:
+    """Of the figure that their table is about; None for what the period before did not have."""
+    since = MONDAY + 7 * DAY
+    scope = Scope(since=since, until=since + 7 * DAY)
+    made, first = report(lake, "misses", scope), report(lake, "misses", Scope(until=since))
+
+    moved = {row["cause"]: row for row in made.tables["causes"]}["tag moved"]
+    before = {row["cause"]: row for row in first.tables["causes"]}["tag moved"]
+    assert moved["change"] == moved["misses"] - before["misses"]
+    assert all("change" in row for row in made.tables["groups"])
+    assert all("change" not in row for row in first.tables["causes"])

@@ -1,0 +1,67 @@
+"""Groups of clients: networks that somebody named, else the subnet that an address is in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+import polars as pl
+
+from prewarm.errors import UnknownName
+
+Groups = Mapping[str, Sequence[str]]
+"""Networks (10.1.0.0/16) by the name of their group."""
+
+SUBNET = {4: 24, 6: 64}
+"""Bits of the network that an address without a named group is grouped by."""
+
+NAMELESS = "not an address"
+"""Pseudonyms, host names, and clients that no log names."""
+
+
+def group_of(client: str | None, groups: Groups) -> str:
+    """The group of one client: the first named network that holds it, else its own /24 or /64.
+
+    >>> group_of("10.1.40.7", {"ci": ["10.1.40.0/24"]}), group_of("10.1.2.3", {})
+    ('ci', '10.1.2.0/24')
+    """
+    address = _address(client)
+    if address is None:
+        return NAMELESS
+    for name, networks in groups.items():
+        if any(address in ip_network(network, strict=False) for network in networks):
+            return name
+    return str(ip_network(f"{address}/{SUBNET[address.version]}", strict=False))
+
+
+def grouped(frame: pl.DataFrame, groups: Groups) -> pl.DataFrame:
+    """The frame with `group`, that of its `client`."""
+    names = frame["client"].unique().cast(pl.String)
+    known = pl.DataFrame({"client": names, "group": [group_of(name, groups) for name in names]}).with_columns(
+        pl.col("client").cast(frame.schema["client"])
+    )
+    return frame.join(known, on="client", how="left", nulls_equal=True, maintain_order="left")
+
+
+def members(clients: pl.Series, group: str, groups: Groups) -> pl.Series:
+    """Those of `clients` that are in a group: one with a name, or any network such as 10.1.0.0/16.
+
+    Raises UnknownName for what is neither, and where no client is in it.
+    """
+    names = clients.unique().cast(pl.String)
+    try:
+        network = ip_network(group)
+    except ValueError:
+        found = [name for name in names if group_of(name, groups) == group]
+    else:
+        found = [name for name in names if (at := _address(name)) is not None and at in network]
+    if not found:
+        raise UnknownName("client group", group, sorted({group_of(name, groups) for name in names}))
+    return pl.Series("client", found, pl.String)
+
+
+def _address(client: str | None) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(client or "")
+    except ValueError:
+        return None
