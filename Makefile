@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CODE   := prewarm tests benchmarks data models
 
-.PHONY: help setup demo test check e2e soak bench models docs format lint types imports docs-check lock build clean
+.PHONY: help setup demo test check e2e soak bench models docs pictures format lint types imports docs-check lock build clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ docs-check: $(READY)
 
 docs: $(READY)  ## write the generated parts of the docs again
 	$(BIN)/cog -r docs/cli.md docs/api.md docs/configuration.md docs/architecture.md
+
+pictures: $(READY)  ## draw the pictures of docs/reports.md again
+	$(BIN)/python docs/pictures/draw.py
 
 e2e: $(READY)  ## proofs on real servers (PREWARM_REQUIRE=docker-registry,... makes a missing one fail)
 	$(BIN)/pytest -q -m e2e tests/e2e

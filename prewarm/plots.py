@@ -6,7 +6,7 @@ They take frames and grids, and return a matplotlib Figure that nothing else hol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from prewarm.demand.calendars import Site
+    from prewarm.insight.reports import Report
 
 _DAY, _WEEK = 24, 168  # hours
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -218,6 +219,128 @@ def pareto(curve: pd.DataFrame) -> Figure:
     return figure
 
 
+def report(made: Report) -> Figure:
+    """The picture of a report: what its main table or its days say.
+
+    Raises NotEnoughHistory where the report has nothing to draw.
+    """
+    table, draw = _DRAWN[made.name]
+    rows = [row for row in made.tables.get(table, ()) if draw is not _by_cause or row["misses"]]
+    if not rows:
+        raise NotEnoughHistory(f"the report {made.name} has no {table}: {'; '.join(made.cannot_say[:1])}")
+    figure, axes = _figure(8, 3.2, made.name)
+    draw(axes, rows, made)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+    return figure
+
+
+def _by_cause(axes: Axes, rows: Sequence[Mapping[str, Any]], made: Report) -> None:
+    remedies = list(dict.fromkeys(row["remedy"] for row in rows))
+    for place, remedy in enumerate(remedies):
+        mine = [row for row in rows if row["remedy"] == remedy]
+        axes.barh(
+            [row["cause"] for row in mine],
+            [row["misses"] for row in mine],
+            color=_SHADES[place],
+            label=remedy,
+        )
+    axes.set_xlabel("misses")
+
+
+def _by_day(axes: Axes, rows: Sequence[Mapping[str, Any]], made: Report) -> None:
+    days = [row["day"] for row in rows]
+    axes.plot(days, [100 * row["hit_rate"] for row in rows], marker="o", color=_INK)
+    for bound, said in ((60, "from here on a cache pays"), (20, "below it is waste")):
+        axes.axhline(bound, color=_ACCENT, linestyle="--", linewidth=1)
+        axes.annotate(said, (days[0], bound), textcoords="offset points", xytext=(0, 3), color=_ACCENT)
+    axes.set_ylim(0, 102)
+    axes.set_ylabel("% of pulls served")
+    axes.tick_params("x", rotation=30)
+
+
+def _by_hour(axes: Axes, rows: Sequence[Mapping[str, Any]], made: Report) -> None:
+    hours = [row["hour"] for row in rows]
+    for which, shade in (("cold", _ACCENT), ("warm", _INK)):
+        for level, line in (("p95", ":"), ("p50", "-")):
+            seconds = [np.nan if (value := row[f"{which}_{level}"]) is None else value for row in rows]
+            axes.plot(hours, seconds, line, marker=".", color=shade, label=f"{which}, {level.upper()}")
+    axes.set_yscale("log")
+    _count(axes)
+    axes.set_xlabel("hour of day")
+    axes.set_ylabel("seconds of a pull")
+
+
+def _by_rank(axes: Axes, rows: Sequence[Mapping[str, Any]], made: Report) -> None:
+    axes.bar(
+        [row["rank"] for row in rows], [100 * row["share"] for row in rows], color=_INK, label="each image"
+    )
+    axes.plot(
+        [row["rank"] for row in rows],
+        [100 * row["together"] for row in rows],
+        color=_ACCENT,
+        label="together",
+    )
+    _count(axes)
+    axes.set_xlabel(f"busiest images; {made.summary['images_for_80_percent']} make 80 % of the pulls")
+    axes.set_ylabel("% of pulls")
+
+
+def _by_window(axes: Axes, rows: Sequence[Mapping[str, Any]], made: Report) -> None:
+    windows = range(1, len(rows) + 1)
+    axes.bar(windows, [row["pulls"] for row in rows], color=_SHADES[5], label="pulls of docker.io")
+    axes.bar(windows, [row["upstream_pulls"] for row in rows], color=_INK, label="of them upstream")
+    axes.axhline(made.summary["quota"], color=_ACCENT, linestyle="--", label="quota")
+    _count(axes)
+    axes.set_xlabel("fullest windows of six hours")
+
+
+def _by_run(axes: Axes, rows: Sequence[Mapping[str, Any]], made: Report) -> None:
+    runs = range(1, len(rows) + 1)
+    wasted = [row["wasted_bytes"] / 1e9 for row in rows]
+    used = [row["bytes"] / 1e9 - waste for row, waste in zip(rows, wasted, strict=True)]
+    axes.bar(runs, used, color=_INK, label="used")
+    axes.bar(runs, wasted, bottom=used, color=_ACCENT, label="wasted")
+    _count(axes)
+    axes.set_xlabel("runs, in order")
+    axes.set_ylabel("GB transferred")
+
+
+def _by_arm(axes: Axes, rows: Sequence[Mapping[str, Any]], made: Report) -> None:
+    drawn = [row for row in rows if row["first_miss_rate"] is not None]
+    rates = [row["first_miss_rate"] for row in drawn]
+    bounds = [
+        [row["first_miss_rate"] - row["first_miss_rate_lo"] for row in drawn],
+        [row["first_miss_rate_hi"] - row["first_miss_rate"] for row in drawn],
+    ]
+    axes.barh([row["arm"] for row in drawn], rates, xerr=bounds, color=_INK, ecolor=_ACCENT, capsize=4)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of images whose first pull missed, and its 95 % interval")
+
+
+def _by_growth(axes: Axes, rows: Sequence[Mapping[str, Any]], made: Report) -> None:
+    days = [row["day"] for row in rows]
+    axes.fill_between(
+        days, [(row["bytes"] or 0) / 1e9 for row in rows], color=_SHADES[5], alpha=0.5, label="all so far"
+    )
+    axes.bar(days, [(row["new_bytes"] or 0) / 1e9 for row in rows], color=_INK, label="new that day")
+    axes.set_ylabel("GB of distinct versions")
+    axes.tick_params("x", rotation=30)
+
+
+_DRAWN: Mapping[str, tuple[str, Callable[[Axes, Sequence[Mapping[str, Any]], Report], None]]] = {
+    "misses": ("causes", _by_cause),
+    "hit-rate": ("days", _by_day),
+    "latency": ("hours", _by_hour),
+    "concentration": ("top", _by_rank),
+    "savings": ("docker_hub", _by_window),
+    "warmed": ("runs_in_order", _by_run),
+    "holdout": ("arms", _by_arm),
+    "growth": ("days", _by_growth),
+}
+"""By report: the table that its picture shows, and how."""
+
+
 def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     figure, (axes,) = _figures(width, height, title, 1)
     return figure, axes
@@ -238,6 +361,13 @@ def _figures(width: float, height: float, title: str, rows: int) -> tuple[Figure
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _count(axes: Axes) -> None:
+    """Whole numbers along the bottom."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _short(image: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -16,7 +18,22 @@ from prewarm import plots
 from prewarm.demand import frames
 from prewarm.demand.calendars import Site
 from prewarm.errors import NotEnoughHistory, UnknownName
+from prewarm.insight.causes import Judged, judged
+from prewarm.insight.reports import NAMES, Report
+from prewarm.insight.reports.concentration import concentration
+from prewarm.insight.reports.growth import growth
+from prewarm.insight.reports.hits import hit_rate
+from prewarm.insight.reports.holdout import holdout
+from prewarm.insight.reports.latency import latency
+from prewarm.insight.reports.misses import misses
+from prewarm.insight.reports.savings import savings
+from prewarm.insight.reports.trials import followed, trials
+from prewarm.insight.reports.warmed import warmed
+from prewarm.tables import OUTCOMES
 from tests.contracts import busy
+from tests.traffic import MONDAY, frame, identified, mornings, through
+
+TIME = pl.Datetime("us", "UTC")
 
 DEMAND = frames.frame(busy())
 IMAGE = str(DEMAND["unique_id"].iloc[-1])
@@ -153,3 +170,47 @@ def test_a_chance_that_is_true_lies_on_the_diagonal() -> None:
     assert (np.asarray(line.get_xdata()).round(6), np.asarray(line.get_ydata())) == ([0.8], [0.8])
     with pytest.raises(UnknownName, match="auto"):
         plots.calibration(said, "profile")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_report_has_a_picture(name: str) -> None:
+    """Of its table, with its words on the axes; of a report that has none it is said why."""
+    office, told = _judged(), _followed()
+    made = {
+        "misses": lambda: misses(office), "hit-rate": lambda: hit_rate(office),
+        "latency": lambda: latency(office),
+        "concentration": lambda: concentration(office.frame.lazy()),
+        "savings": lambda: savings(office, told, 0.1, 100),
+        "warmed": lambda: warmed(told, office), "holdout": lambda: holdout(told, office),
+        "growth": lambda: growth(office.frame.lazy(), pl.DataFrame()),
+    }[name]()  # fmt: skip
+
+    figure = plots.report(made)
+
+    assert figure.axes[0].get_title(loc="left") == name
+    assert figure.axes[0].has_data()
+    with pytest.raises(NotEnoughHistory, match=name):
+        plots.report(Report(name, {}, {}, cannot_say=("anything",)))
+
+
+def _judged() -> Judged:
+    """Two weeks of mornings whose mirror logged hits and durations."""
+    return judged(identified(frame(through(mornings(14)), cache=True, seconds=True)))
+
+
+def _followed() -> pl.DataFrame:
+    """A run before each day, half of whose images are withheld."""
+    rows = [
+        {
+            "image": f"docker.io/acme/app{image}:main", "run": f"r{day}", "cache": "c", "site": "office",
+            "state": "withheld" if image % 2 else "warmed", "bytes": 10**9,
+            "started_at": MONDAY + timedelta(days=day), "finished_at": MONDAY + timedelta(days=day, hours=1),
+        }
+        for day in range(10)
+        for image in range(6)
+    ]  # fmt: skip
+    outcomes = pl.DataFrame(
+        [{name: row.get(name) for name in OUTCOMES} for row in rows], schema=dict(OUTCOMES)
+    )
+    windows = pl.DataFrame(schema={"plan": pl.String, "start": TIME, "end": TIME})
+    return followed(trials(outcomes, windows), _judged().frame)
