@@ -7,9 +7,9 @@ See `models/README.md`, the card.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from prewarm.demand.calendars import Site
-from prewarm.demand.distribution import ALPHA_RANGE, EDGES, FLOOR, Dispersion
+from prewarm.demand.distribution import EDGES, FLOOR, TYPICAL, Dispersion, learnt
 from prewarm.demand.forecasters import Prior
 from prewarm.demand.forecasters.profile import BINS, Profile, fit
 from prewarm.demand.selection import KINDS
@@ -27,9 +27,8 @@ from prewarm.demo.workload import Workload, busy
 
 SEEDS = (101, 102, 103)  # none of them is a sample's or a test's
 ORIGINS = range(1, 15)  # days before the end, each forecast from the hours before it
-LEAST = 0.05  # of a multiple: no hour of a day is impossible
 FEW = 500  # cells that a bucket needs to speak for itself
-TYPICAL = 0.3  # alpha of a bucket that the workload does not reach
+LEAST = 0.05  # of a multiple: no hour of a day is impossible
 VERSION = "2026.11"
 
 
@@ -38,7 +37,8 @@ def main(folder: Path) -> None:
     sites = [grid for seed in SEEDS for grid in grids(busy(seed))]
     shape = np.mean([fit(Profile(), grid).shape for grid in sites], axis=0)
     shape = np.maximum(np.concatenate([smooth(shape[:24]), smooth(shape[24:BINS])]), LEAST).round(4)
-    prior = Prior(tuple(shape[:24].tolist()), tuple(shape[24:BINS].tolist()), dispersion(sites), VERSION)
+    version = f"{VERSION}+{digest(sites)}"
+    prior = Prior(tuple(shape[:24].tolist()), tuple(shape[24:BINS].tolist()), dispersion(sites), version)
     text = json.dumps(prior.document(), indent=1) + "\n"
     (folder / "prior.json").write_text(text, encoding="utf-8")
 
@@ -68,31 +68,29 @@ def grids(load: Workload) -> Iterator[Grid]:
 
 
 def dispersion(sites: list[Grid]) -> Dispersion:
-    """alpha per bucket: maximum likelihood of a negative binomial around the profile's own forecasts."""
-    parts = [errors(grid, grid.hours - 24 * day) for grid in sites for day in ORIGINS]
-    mu, y = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    buckets = np.digitize(mu, EDGES)
-    alphas = [alpha(mu[buckets == bucket], y[buckets == bucket]) for bucket in range(len(EDGES) + 1)]
-    return Dispersion(EDGES, tuple(round(TYPICAL if known is None else known, 4) for known in alphas))
+    """alpha per bucket, by the errors of the profile's own forecasts; typical where there are too few."""
+    cells = [errors(grid, grid.hours - 24 * day) for grid in sites for day in ORIGINS]
+    means = np.concatenate([mu for mu, _ in cells])
+    told = np.bincount(np.digitize(means, EDGES), minlength=len(EDGES) + 1) >= FEW
+    alpha = np.where(told, learnt(TYPICAL, cells).alpha, TYPICAL.alpha)
+    return Dispersion(EDGES, tuple(alpha.round(4).tolist()))
+
+
+def digest(sites: list[Grid]) -> str:
+    """Of all that was learnt from: who was pulled how often, in which hour, at which site."""
+    seen = hashlib.sha256()
+    for grid in sites:
+        counts = grid.counts
+        seen.update(repr((grid.site, grid.images, grid.start)).encode())
+        for cells in (counts.indptr, counts.indices, counts.data):
+            seen.update(np.ascontiguousarray(cells, dtype="<f8").tobytes())
+    return seen.hexdigest()[:12]
 
 
 def errors(grid: Grid, origin: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The profile's means and the pulls of the day from `origin`, image by image and hour by hour."""
     mu = Profile().forecast(grid.until(origin), range(24)).astype(np.float64).ravel()
     return np.maximum(mu, FLOOR), grid.counts[:, origin : origin + 24].toarray().astype(np.float64).ravel()
-
-
-def alpha(mu: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:
-    """alpha of y ~ NB2(c mu, alpha); None with too few cells to say, or no pull among them."""
-    from statsmodels.discrete.discrete_model import NegativeBinomial
-
-    if len(y) < FEW or y.sum() < 50:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = NegativeBinomial(y, np.ones((len(y), 1)), loglike_method="nb2", offset=np.log(mu))
-        fitted = model.fit(disp=False, maxiter=200)
-    return float(np.clip(fitted.params[1], *ALPHA_RANGE))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ excess differs by activity, so alpha is learnt per bucket of mu from the model's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,14 +18,18 @@ from prewarm.demand.series import WEEK, Grid
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-EDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+EDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 FLOOR = 0.01  # a mean below it is as rare as we care to tell
-ALPHA_RANGE = (0.02, 5.0)
+ALPHA_RANGE = (0.002, 5.0)
 ODDS_RANGE = (0.1, 20.0)
-FEW_CELLS = 200  # a bucket with no more of them keeps the alpha it had
-_TABLE = 4096  # quantiles up to here are exact, above they are the gamma limit
+MOST = 4000  # cells of a bucket that quantiles are recalibrated on
+WIDER = 1.08  # standard deviations of what was seen: days differ by more than a week shows
+FEW_CELLS = 200  # cells that what was said before is worth
+STEPS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 
 Means = Callable[[Grid, range], "NDArray[np.float32]"]
+Cells = tuple["NDArray[np.float64]", "NDArray[np.float64]"]  # means that were foretold, and pulls that came
+NOTHING: Cells = (np.zeros(0), np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +37,34 @@ class Dispersion:
     """alpha per bucket of the mean; bucket b holds `edges[b - 1] <= mu < edges[b]`.
 
     Jobs keep their hour more surely than any such distribution says, and nodes come less so: `odds` multiply
-    the odds of at least one pull, by bucket, such that as many came as were said.
+    the odds of at least one pull, by bucket, such that as many came as were said. Where there is one, bursts
+    come in other shapes, too: quantiles are recalibrated on cells with pulls that were `seen`, by bucket. (A
+    sample and no table: whoever asks for no quantile needs no scipy.)
     """
 
     edges: tuple[float, ...] = EDGES
     alpha: tuple[float, ...] = (0.3,) * (len(EDGES) + 1)
     odds: tuple[float, ...] = (1.0,) * (len(EDGES) + 1)
+    seen: Cells = field(default=NOTHING, compare=False, repr=False)
 
     def probability(self, mean: NDArray[np.float32]) -> NDArray[np.float32]:
         """P(at least one pull): 1 - (1 + alpha mu) ** (-1 / alpha), times the odds; a mean of 0 gives 0."""
         mu = np.asarray(mean, dtype=np.float64)
-        alpha, odds = self._alpha(mu), np.asarray(self.odds)[np.digitize(mu, self.edges)]
-        none = np.exp(-np.log1p(alpha * mu) / alpha)
-        some = odds * -np.expm1(-np.log1p(alpha * mu) / alpha)
-        return np.asarray(some / (some + none), dtype=np.float32)
+        buckets = np.digitize(mu, self.edges)
+        alpha, odds = np.asarray(self.alpha)[buckets], np.asarray(self.odds)[buckets]
+        return np.asarray(_likely(mu, alpha, odds), dtype=np.float32)
 
     def quantile(self, mean: NDArray[np.float32], level: float) -> NDArray[np.float32]:
         """The smallest whole number of pulls y with P(Y <= y) >= `level` (0 < level < 1).
 
-        F(k; mu) >= level exactly when mu <= mu_k, where mu_k inverts the incomplete beta function, so a
-        table of mu_k per bucket turns millions of quantiles into look-ups. Above 4,095 pulls the negative
-        binomial is its gamma limit.
+        It is 0 exactly where `probability` is at most 1 - `level`.
         """
         mu = np.asarray(mean, dtype=np.float64)
         result = np.zeros(mu.shape, dtype=np.float32)
         buckets = np.digitize(mu, self.edges)
-        for bucket, alpha in enumerate(self.alpha):
+        for bucket in np.unique(buckets).tolist():
             here = buckets == bucket
-            if here.any():
-                result[here] = _quantile(mu[here], alpha, level)
+            result[here] = self._quantile(mu[here], bucket, level)
         return result
 
     def interval(
@@ -71,8 +74,31 @@ class Dispersion:
         tail = (100 - level) / 200
         return self.quantile(mean, tail), self.quantile(mean, 1 - tail)
 
-    def _alpha(self, mu: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(self.alpha)[np.digitize(mu, self.edges)]
+    def _quantile(self, mu: NDArray[np.float64], bucket: int, level: float) -> NDArray[np.float64]:
+        alpha = self.alpha[bucket]
+        some = _likely(mu, alpha, self.odds[bucket])
+        result = np.zeros(mu.shape)
+        pulled = level > 1 - some  # the rest has none at this level
+        mu, some = mu[pulled], some[pulled]
+        among = np.interp(1 - (1 - level) / some, self._levels(bucket), STEPS)
+        none = np.exp(-np.log1p(alpha * mu) / alpha)
+        result[pulled] = np.maximum(_inverse(mu, alpha, none + among * (1 - none)), 1)
+        return result
+
+    def _levels(self, bucket: int) -> NDArray[np.float64]:
+        """The share of cells at or below each of STEPS of the distribution of one pull and more.
+
+        Of a seen cell of y pulls between F(y - 1) and F(y) as much as lies below the step: the
+        non-randomised probability integral transform of counts (Czado, Gneiting and Held, 2009).
+        """
+        from scipy.special import ndtr, ndtri
+
+        mu, y = (cells[np.digitize(self.seen[0], self.edges) == bucket] for cells in self.seen)
+        low, high = _among(mu, y, self.alpha[bucket])
+        steps = np.array(STEPS)
+        below = np.clip((steps - low[:, None]) / np.maximum(high - low, 1e-12)[:, None], 0, 1)
+        share = ndtr(ndtri(below.mean(axis=0)) / WIDER) if len(mu) else steps
+        return np.asarray((len(mu) * share + FEW_CELLS * steps) / (len(mu) + FEW_CELLS), dtype=np.float64)
 
 
 TYPICAL = Dispersion()
@@ -81,37 +107,47 @@ TYPICAL = Dispersion()
 def calibrate(history: Grid, means: Means, before: Dispersion, origins: int = 3) -> Dispersion:
     """alpha per bucket from the errors that `means` made over the last `origins` days.
 
-    Each of these days is forecast from the hours before it, so the errors are out of sample. Buckets with
-    at most 200 cells keep the alpha of `before`, and so do all when no day has a week of history before it.
+    Each of these days is forecast from the hours before it, so the errors are out of sample. All stays as
+    `before` when no day has a week of history before it.
     """
     return learnt(before, _recent_errors(history, means, origins))
 
 
-def learnt(
-    before: Dispersion, errors: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]
-) -> Dispersion:
-    """alpha per bucket from (mean, pulls) of cells that were forecast out of sample; means are above 0.
+def learnt(before: Dispersion, errors: Iterable[Cells]) -> Dispersion:
+    """`before` as (mean, pulls) of cells that were forecast out of sample correct it; means are above 0.
 
-    Buckets with at most 200 cells keep the alpha of `before`.
+    Each bucket borrows from the one below, which its own 200 cells outweigh; the first from `before`. So an
+    image busier than any other is spread as the busiest that were seen. Without a cell all stays as it was.
     """
+    kept = list(errors)
+    if not any(len(mu) for mu, _ in kept):
+        return before
+    found = replace(before, alpha=_alphas(before, kept), seen=_sampled(before, kept))
+    return _recalibrated(found, kept)
+
+
+def _alphas(before: Dispersion, errors: Iterable[Cells]) -> tuple[float, ...]:
+    """alpha per bucket by moments: E[(y - mu)^2 - mu] = alpha mu^2."""
     moments = np.zeros((2, len(before.alpha)))
     cells = np.zeros(len(before.alpha), dtype=np.int64)
-    kept = list(errors)
-    for mu, y in kept:
+    for mu, y in errors:
         buckets = np.digitize(mu, before.edges)
         excess = (y - mu) ** 2 - mu
         excess = np.minimum(excess, np.quantile(excess, 0.999)) if excess.size else excess
         cells += np.bincount(buckets, minlength=len(cells))
         moments[0] += np.bincount(buckets, excess, len(cells))
         moments[1] += np.bincount(buckets, mu**2, len(cells))
-    alpha = np.clip(moments[0] / np.maximum(moments[1], FLOOR**2), *ALPHA_RANGE)
-    spread = replace(before, alpha=tuple(np.where(cells > FEW_CELLS, alpha, before.alpha).tolist()))
-    return _recalibrated(spread, kept)
+    own = np.clip(moments[0] / np.maximum(moments[1], FLOOR**2), *ALPHA_RANGE)
+    alphas = list(before.alpha)
+    for bucket in range(len(alphas)):
+        below = alphas[bucket - 1] if bucket and cells[:bucket].any() else before.alpha[bucket]
+        alphas[bucket] = float(
+            (cells[bucket] * own[bucket] + FEW_CELLS * below) / (cells[bucket] + FEW_CELLS)
+        )
+    return tuple(alphas)
 
 
-def _recalibrated(
-    spread: Dispersion, errors: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]
-) -> Dispersion:
+def _recalibrated(spread: Dispersion, errors: Iterable[Cells]) -> Dispersion:
     """`spread` with odds such that, by bucket, as many cells had a pull as it says.
 
     A bucket's odds come from the mean chance that is said and the share that came, each with FEW_CELLS cells
@@ -132,9 +168,17 @@ def _recalibrated(
     return replace(spread, odds=tuple(np.clip(odds, *ODDS_RANGE).tolist()))
 
 
-def _recent_errors(
-    history: Grid, means: Means, origins: int
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+def _sampled(before: Dispersion, errors: Sequence[Cells]) -> Cells:
+    """Cells with pulls, evenly taken over the tests: at most MOST of each bucket."""
+    mu, y = (np.concatenate(cells) for cells in zip(*errors, strict=True))
+    mu, y = mu[y > 0], y[y > 0]
+    buckets = np.digitize(mu, before.edges)
+    chosen = [np.flatnonzero(buckets == bucket) for bucket in range(len(before.alpha))]
+    taken = np.concatenate([rows[:: -(-len(rows) // MOST) or 1] for rows in chosen])
+    return mu[taken], y[taken]
+
+
+def _recent_errors(history: Grid, means: Means, origins: int) -> Iterator[Cells]:
     """Errors of the last days that have a week of history before them."""
     for day in range(1, origins + 1):
         origin = history.hours - 24 * day
@@ -151,13 +195,33 @@ def _errors(history: Grid, means: Means, origin: int) -> tuple[NDArray[np.float6
     return np.maximum(mu, FLOOR), y
 
 
-def _quantile(mu: NDArray[np.float64], alpha: float, level: float) -> NDArray[np.float64]:
-    from scipy.special import betaincinv, gammaincinv
+def _likely(
+    mu: NDArray[np.float64], alpha: NDArray[np.float64] | float, odds: NDArray[np.float64] | float
+) -> NDArray[np.float64]:
+    """P(at least one pull), with the odds."""
+    none = -np.log1p(alpha * mu) / alpha
+    some = odds * -np.expm1(none)
+    return np.asarray(some / (some + np.exp(none)), dtype=np.float64)
 
-    size = 1 / alpha
-    limit = gammaincinv(size, level) / size
-    longest = int(min(_TABLE, 20 + 4 * mu.max() * max(limit, 1.0)))
-    chance = betaincinv(size, np.arange(1, longest + 1), level)
-    thresholds = size * (1 - chance) / chance
-    exact = np.searchsorted(thresholds, mu)
-    return np.where(exact < longest, exact, np.maximum(np.ceil(mu * limit), longest))
+
+def _among(
+    mu: NDArray[np.float64], y: NDArray[np.float64], alpha: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """P(Y < y) and P(Y <= y), given that there is a pull: of the plain negative binomial."""
+    from scipy.special import betainc
+
+    size, chance = 1 / alpha, 1 / (1 + alpha * mu)
+    none = np.exp(-np.log1p(alpha * mu) / alpha)
+    low, high = betainc(size, y, chance), betainc(size, y + 1, chance)
+    return np.maximum(low - none, 0) / (1 - none), np.maximum(high - none, 0) / (1 - none)
+
+
+def _inverse(mu: NDArray[np.float64], alpha: float, level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The smallest y with F(y) >= level of each cell, by the plain negative binomial."""
+    from scipy.special import betainc, nbdtrik
+
+    size, chance, level = 1 / alpha, 1 / (1 + alpha * mu), np.minimum(level, 1 - 1e-12)
+    y = np.maximum(np.ceil(nbdtrik(level, size, chance) - 1e-6), 0)
+    # One is added or taken where rounding was on the wrong side.
+    y += betainc(size, y + 1, chance) < level
+    return np.asarray(y - ((y > 0) & (betainc(size, np.maximum(y, 1), chance) >= level)), dtype=np.float64)

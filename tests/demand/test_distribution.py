@@ -11,7 +11,7 @@ from prewarm.demand.distribution import EDGES, Dispersion, calibrate, learnt
 from prewarm.demand.forecasters.profile import Profile
 from tests.contracts import history
 
-ALPHA = (5.0, 2.0, 1.0, 0.6, 0.3, 0.2, 0.1, 0.02)
+ALPHA = (5.0, 2.0, 1.0, 0.6, 0.3, 0.2, 0.1, 0.05, 0.02)
 MEANS = np.geomspace(1e-3, 900, 400).astype(np.float32)
 
 
@@ -36,7 +36,7 @@ def test_quantiles_are_those_of_the_negative_binomial(level: float) -> None:
 
 
 def test_quantiles_of_huge_means_are_within_a_thousandth() -> None:
-    """Above the table the gamma limit takes over."""
+    """A billion pulls an hour are no overflow."""
     means = np.geomspace(1e4, 1e9, 50).astype(np.float32)
     n, p = reference(means)
     ours = Dispersion(EDGES, ALPHA).quantile(means, 0.95)
@@ -71,19 +71,47 @@ def test_a_young_history_keeps_the_shipped_dispersion() -> None:
     assert calibrate(history(np.ones((5, 100))), Profile().forecast, before) == before
 
 
-def test_buckets_that_were_not_reached_keep_theirs() -> None:
-    """Only what was seen is learnt."""
+def test_busier_buckets_than_were_seen_borrow_from_the_busiest() -> None:
+    """What is known of five pulls an hour says more of fifty than what other registries do."""
     before = Dispersion(EDGES, ALPHA)
-    learnt = calibrate(history(np.full((40, 24 * 21), 5.0)), Profile().forecast, before)
-    assert learnt.alpha[-1] == ALPHA[-1]
-    assert learnt.alpha[int(np.digitize(5.0, EDGES))] != ALPHA[int(np.digitize(5.0, EDGES))]
+    told = calibrate(history(np.full((40, 24 * 21), 5.0)), Profile().forecast, before)
+    reached = int(np.digitize(5.0, EDGES))
+    assert told.alpha[reached] < ALPHA[reached] / 2
+    assert told.alpha[-1] == told.alpha[reached]
+
+
+@pytest.mark.parametrize("rate", [15.0, 60.0, 400.0])
+def test_quantiles_of_busy_images_keep_their_word(rate: float) -> None:
+    """Of skewed bursts, too: so many cells have fewer, and at most as many, as the level says."""
+    rng = np.random.default_rng(6)
+    y = rng.poisson(rate * rng.gamma(4, 0.2, 40_000) * np.where(rng.random(40_000) < 0.02, 5, 1))
+    mean = np.full(20_000, rate)
+    told = learnt(Dispersion(), [(mean, y[:20_000].astype(np.float64))])
+    for level in (0.05, 0.2, 0.5, 0.8, 0.9, 0.95):
+        q = told.quantile(mean.astype(np.float32), level)
+        # Within three points: the spread is a little wider than what was seen.
+        assert (y[20_000:] < q).mean() - 0.03 < level < (y[20_000:] <= q).mean() + 0.03
+
+
+def test_quantiles_and_chances_agree() -> None:
+    """A quantile is 0 exactly where at least one pull is no likelier than that, also with learnt odds."""
+    rng = np.random.default_rng(8)
+    mean = np.exp(rng.uniform(-4, 3, 30_000))
+    y = (rng.random(30_000) < 0.8 * (1 - np.exp(-mean))) * np.ceil(mean * rng.gamma(2, 0.5, 30_000))
+    told = learnt(Dispersion(), [(mean, y)])
+    some = told.probability(mean.astype(np.float32))
+    assert told.odds != Dispersion().odds
+    for level in (0.2, 0.5, 0.9):
+        sure = np.abs(some - (1 - level)) > 1e-5
+        zero = told.quantile(mean.astype(np.float32), level) == 0
+        assert (zero == (some <= 1 - level))[sure].all()
 
 
 def test_intervals_cover_what_they_promise() -> None:
     """Nine in ten outcomes of a bursty process, or a little more, fall into the 90 % interval."""
     rng = np.random.default_rng(4)
     mean = np.full(20_000, 6.0, dtype=np.float32)
-    dispersion = Dispersion(EDGES, (0.3,) * 8)
+    dispersion = Dispersion(EDGES, (0.3,) * 9)
     y = rng.poisson(mean * rng.gamma(1 / 0.3, 0.3, mean.shape))
     lo, hi = dispersion.interval(mean, 90)
     assert 0.89 < ((lo <= y) & (y <= hi)).mean() < 0.95

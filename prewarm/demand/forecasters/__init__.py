@@ -9,6 +9,8 @@ say) and returns a Forecaster: a class whose only required argument it is, or a 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from prewarm.demand.series import Grid
 
 DEFAULT = "auto"
-PRIOR_FORMAT = 1
+PRIOR_FORMAT = 2
 
 
 class Forecaster(Protocol):
@@ -82,6 +84,7 @@ class Prior:
     """What a registry looks like before its own log says so; plain data, rebuilt by `make models`.
 
     `workday` and `weekend` are 24 multiples of the mean rate each, by hour of day on the site's clock.
+    `version` ends in a digest of the data that it was made from.
     """
 
     workday: tuple[float, ...] = (1.0,) * 24
@@ -91,13 +94,15 @@ class Prior:
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Prior:
-        """Read `models/prior.json`; raises SettingsError when it is of another format or was damaged."""
+        """Read `models/prior.json`; raises SettingsError when it is of another format, damaged or changed."""
         if document.get("format") != PRIOR_FORMAT:
             raise SettingsError(
                 f"the model artefact has format {document.get('format')!r}, this prewarm reads "
                 f"{PRIOR_FORMAT}; rebuild it with: make models"
             )
         try:
+            if document["sha256"] != _checksum(document):
+                raise ValueError("its contents are not those of its sha256")
             return cls(
                 workday=_numbers(document["profile"]["workday"], 24),
                 weekend=_numbers(document["profile"]["weekend"], 24),
@@ -111,12 +116,13 @@ class Prior:
 
     def document(self) -> dict[str, Any]:
         """The inverse of `parse`."""
-        return {
+        body = {
             "format": PRIOR_FORMAT,
             "version": self.version,
             "profile": {"workday": list(self.workday), "weekend": list(self.weekend)},
             "dispersion": {"edges": list(self.dispersion.edges), "alpha": list(self.dispersion.alpha)},
         }
+        return body | {"sha256": _checksum(body)}
 
 
 FLAT = Prior()
@@ -132,6 +138,12 @@ def load(name: str, prior: Prior = FLAT) -> Forecaster:
 def names() -> list[str]:
     """Every forecaster's name, sorted."""
     return plugins.names(plugins.FORECASTERS)
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    """Of everything but the checksum itself, whatever the spaces and the order of keys."""
+    body = {key: value for key, value in document.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _numbers(values: Any, count: int) -> tuple[float, ...]:
