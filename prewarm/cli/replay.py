@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,6 +31,9 @@ COLUMNS = (
 )
 @click.option("--since", type=options.TIME, help="Score from then; without a zone, the site's clock.")
 @click.option("--until", type=options.TIME, help="Moment after the last.")
+@click.option(
+    "--schedule", metavar="NAME", help="As this schedule and its cache have it; flags that are given win."
+)
 @click.option("--site", metavar="S", help="One site; without it, each with a mirror of its own.")
 @click.option("--top", type=int, default=50, show_default=True, metavar="N", help="Images that a list names.")
 @click.option("--max-bytes", type=options.SIZE, metavar="B", help="Most that a run fetches; of any policy.")
@@ -86,6 +89,10 @@ def _asked(settings: Settings, given: dict[str, Any]) -> WhatIf:
     from prewarm.pipeline.insight.whatif import POLICIES, WhatIf
     from prewarm.pipeline.warming.schedules import weekdays
 
+    serves = timedelta(days=1)
+    if given["schedule"] is not None:
+        scheduled, serves = _scheduled(settings, given["schedule"])
+        given = given | {name: value for name, value in scheduled.items() if not _given(name)}
     zone = settings.zone(given["site"])
     names = [name.strip() for part in given["policies"] for name in part.split(",") if name.strip()]
     return WhatIf(
@@ -99,6 +106,7 @@ def _asked(settings: Settings, given: dict[str, Any]) -> WhatIf:
         max_bytes=given["max_bytes"],
         at=_times(given["times"]),
         days=weekdays(given["days"]),
+        serves=serves,
         scope=given["scope"],
         objective=given["objective"],
         quota=given["quota"],
@@ -106,6 +114,35 @@ def _asked(settings: Settings, given: dict[str, Any]) -> WhatIf:
         latency=_duration("--latency", given["latency"]),
         bandwidth=given["bandwidth"],
     )
+
+
+def _scheduled(settings: Settings, name: str) -> tuple[dict[str, Any], timedelta]:
+    """The flags that stand for a schedule that warms, and how long the hours are that its runs are for.
+
+    A run begins when all must be there: how long it takes is not replayed.
+    """
+    when, _ = settings.when(name)
+    cache = settings.cache(settings.schedule(name).cache)
+    begin, end = when.covers.split("-")
+    ready = when.ready_by or begin
+    limits = [limit for limit in (when.budget.max_bytes, cache.max_bytes) if limit is not None]
+    flags = {
+        "site": cache.site,
+        "ttl": "none" if cache.ttl is None else f"{cache.ttl.total_seconds():.0f}s",
+        "max_bytes": min(limits, default=None),
+        "times": ready,
+        "days": when.days,
+        "objective": when.objective,
+    }
+    if when.budget.top is not None:
+        flags["top"] = when.budget.top
+    first, last = (datetime.combine(date.min, at) for text in (ready, end) for at in _times(text))
+    return flags, (last - first) % timedelta(days=1) or timedelta(days=1)
+
+
+def _given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _duration(flag: str, text: str | None) -> timedelta | None:

@@ -67,3 +67,21 @@ def test_what_cannot_be_used_is_said_in_one_line(
     assert ran.code == code
     assert words in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_a_schedule_is_replayed_as_it_is_configured(read: Prewarm, tmp_path: Path) -> None:
+    """Its hours, days, budget and expiry; a flag that is given wins, and an unknown name teaches."""
+    config = tmp_path / "replayed.toml"
+    config.write_text(
+        '[caches.office]\ndriver = "mirror"\nurl = "http://127.0.0.1:5001"\nttl = "24h"\n'
+        '[schedules.morning]\ncache = "office"\ncovers = "07:30-11:00"\ntop = 1\ndays = "mon-fri"\n'
+    )
+    asked = ("replay", "--config", str(config), "--policy", "fixed", "--json")
+
+    told = read(*asked, "--schedule", "morning").document
+    spelt = read(*asked, "--ttl", "24h", "--at", "07:30", "--days", "mon-fri", "--top", "1").document
+    longer = read(*asked, "--schedule", "morning", "--ttl", "none").document
+
+    assert told["policies"] == spelt["policies"]
+    assert (told["ttl"], longer["ttl"]) == (86400.0, None)
+    assert "did you mean 'morning'" in read(*asked, "--schedule", "mornin").err

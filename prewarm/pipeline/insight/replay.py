@@ -224,7 +224,7 @@ class Stage:
             [timedelta(hours=at.hour, minutes=at.minute) for at in self.asked.at],
             self.asked.days,
         )
-        object.__setattr__(self, "runs", runs)
+        object.__setattr__(self, "runs", [(at, min(end, at + self.asked.serves)) for at, end in runs])
 
     def played(
         self, hindsight: Hindsight, doubts: list[str], advance: Callable[[int, int | None], None]

@@ -50,6 +50,7 @@ class WhatIf:
     max_bytes: int | None = None  # of a run; None: a tenth of what was pulled before `since`
     at: Sequence[time] = (time(0), time(6), time(12), time(18))  # of the runs, on the site's clock
     days: frozenset[int] = frozenset(range(7))  # Monday 0
+    serves: timedelta = DAY  # the hours after a run that it is for: until the next run, and at most so many
     scope: str = "site"
     objective: str = "pulls"
     quota: int = QUOTA  # of Docker Hub, in six hours
