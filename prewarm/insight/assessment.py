@@ -303,6 +303,8 @@ def _room(judged: Judged, numbers: Numbers) -> str:
 
 
 def _nothing(numbers: Numbers, judged: Judged) -> str:
+    if judged.frame.is_empty():
+        return "no pull of the log is known to have transferred an image, so there is nothing to warm"
     rate = (
         1 - len(judged.misses.filter(~pl.col("doubtful"))) / len(judged.frame) if len(judged.frame) else 1.0
     )

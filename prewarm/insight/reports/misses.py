@@ -52,7 +52,12 @@ def misses(judged: Judged, zone: str = "UTC", refused: dict[str, int] | None = N
         },
         judged.sure(),
         judged.words(),
-        (*doubts(judged), *unsized(frame), *untimed(frame), *(() if refused is not None else (NOT_KEPT,))),
+        (
+            *doubts(judged),
+            *unsized(judged.frame),
+            *untimed(judged.frame),
+            *(() if refused is not None else (NOT_KEPT,)),
+        ),
         leads={"causes": "misses", "images": "misses", "groups": "miss_rate"},
     )
 

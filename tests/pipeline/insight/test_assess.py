@@ -214,3 +214,30 @@ def test_a_few_lines_of_any_source_are_assessed_without_claims(name: str) -> Non
     log = Path(__file__).parents[2] / "goldens" / name
 
     assert assess([Source("log", (str(log),))]).document()["sure"] == "low"
+
+
+def test_a_log_of_pollers_claims_nothing_of_a_cache(tmp_path: Path) -> None:
+    """Nothing but HEADs: no hit rate is made up from no pull."""
+    log = tmp_path / "access.log"
+    line = '10.0.0.1 - - [02/Nov/2026:08:{:02}:00 +0000] "HEAD /v2/a/b/manifests/1 HTTP/1.1" 200 7\n'
+    log.write_text("".join(line.format(minute) for minute in range(60)))
+
+    told = assess([Source("log", (str(log),))])
+
+    assert told.verdict is Answer.NO
+    assert told.why == (
+        "no pull of the log is known to have transferred an image, so there is nothing to warm",
+    )
+    assert told.document()["hit_rate"] is None
+
+
+def test_what_is_not_logged_is_said_where_nothing_missed(tmp_path: Path) -> None:
+    """Neither bytes nor durations, and no miss that would need them."""
+    pulls = lines(through(steady(4, images=1))).replace(" 37500000 ", " - ").replace(" 700 ", " - ")
+    (tmp_path / "access.log").write_text(pulls)
+
+    told = assess([Source("log", (str(tmp_path / "access.log"),))])
+
+    assert told.misses.summary["misses"] == 0
+    assert any(word.startswith("bytes") for word in told.cannot_say)
+    assert any(word.startswith("durations") for word in told.cannot_say)
