@@ -68,9 +68,13 @@ def ingest(
     for result in _passes(settings, chosen, follow, interval):
         for warning in result.warnings:
             output.warn(warning)
-        for reason, count in result.malformed_reasons.items():
-            example = result.examples.get(reason)
-            output.warn(f"{count:,} malformed: {reason}" + (f"; such as {example}" if example else ""))
+        for kind, counts in (
+            ("malformed", result.malformed_reasons),
+            ("kept, with a wrong clock", result.skewed),
+        ):
+            for reason, count in counts.items():
+                example = result.examples.get(reason)
+                output.warn(f"{count:,} {kind}: {reason}" + (f"; such as {example}" if example else ""))
         if as_json:
             output.print_json(result.to_dict())
         else:
@@ -159,7 +163,8 @@ def _show(result: IngestResult) -> None:
     output.print_table(columns, rows, right=columns[3:])
     counts = f"{result.lines:,} lines, {result.accesses:,} accesses, {result.pulls:,} pulls"
     output.console().print(f"{counts} in {result.seconds:.1f} s")
-    for reason, count in {**result.ignored, **_prefixed("malformed: ", result.malformed_reasons)}.items():
+    malformed, skewed = _prefixed("malformed: ", result.malformed_reasons), _prefixed("kept: ", result.skewed)
+    for reason, count in {**result.ignored, **malformed, **skewed}.items():
         output.console().print(f"  {count:,} × {output.shown(reason)}", markup=False)
 
 

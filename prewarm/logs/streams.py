@@ -165,6 +165,11 @@ def probe(path: str, seen: int) -> tuple[int | None, bool]:
         return found, next(pieces, None) is not None
 
 
+def line_at(chunk: Chunk, offset: int) -> bytes:
+    """The line of the chunk that begins at this offset of the file."""
+    return chunk.data[offset - chunk.offset :].partition(b"\n")[0]
+
+
 def lines(chunk: Chunk) -> tuple[pl.DataFrame, int]:
     """The chunk's lines, columns `offset` (Int64) and `line` (String), and how many were too long.
 

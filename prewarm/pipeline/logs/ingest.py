@@ -51,7 +51,8 @@ class IngestResult:
     `accesses` counts requests after merging their lines, before anything is set aside; 0 for sources
     of finished pulls. `pulls` is how many the lake holds more than before, uses of what was there
     already not counted. `duplicates` are pulls
-    left out because another source had told of them (equal native ids).
+    left out because another source had told of them (equal native ids). `skewed` counts lines that are kept
+    though their clock was wrong, by what gives it away (`logs.skew`).
     """
 
     lines: int = 0
@@ -60,6 +61,7 @@ class IngestResult:
     pushes: int = 0
     ignored: dict[str, int] = field(default_factory=dict)
     malformed_reasons: dict[str, int] = field(default_factory=dict)
+    skewed: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     duplicates: int = 0
     files: list[FileReport] = field(default_factory=list)
@@ -327,7 +329,11 @@ def _count(read: Read, result: IngestResult, report: FileReport) -> None:
     report.lines += read.lines
     report.malformed += sum(read.malformed.values())
     result.lines += read.lines
-    for total, counts in ((result.ignored, read.ignored), (result.malformed_reasons, read.malformed)):
+    for total, counts in (
+        (result.ignored, read.ignored),
+        (result.malformed_reasons, read.malformed),
+        (result.skewed, read.skewed),
+    ):
         for reason, count in counts.items():
             total[reason] = total.get(reason, 0) + count
     for reason, example in read.examples.items():

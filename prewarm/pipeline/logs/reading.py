@@ -15,9 +15,9 @@ import polars as pl
 
 from prewarm import compute, plugins
 from prewarm.errors import InvalidReference, SettingsError, UnknownFormat, UnreadableInput
-from prewarm.logs import detection, files, privacy, pulls, strays, streams, wrappers
+from prewarm.logs import detection, files, privacy, pulls, skew, strays, streams, wrappers
 from prewarm.logs.files import Known, Progress, Source
-from prewarm.logs.formats import Format, Hints, Parsed, Scanner, header_of, registered, stamps
+from prewarm.logs.formats import Format, Hints, Parsed, Scanner, header_of, printable, registered, stamps
 from prewarm.logs.settling import Front
 from prewarm.logs.streams import Chunk
 from prewarm.logs.wrappers import Chain
@@ -122,6 +122,7 @@ class Read:
     ignored: Mapping[str, int]
     malformed: Mapping[str, int]
     examples: Mapping[str, str]
+    skewed: Mapping[str, int]  # lines that are kept, though their clock was wrong, by what gives it away
     goes_on: bool = False  # what the chunk ends with is the beginning of a record of several lines
 
 
@@ -204,6 +205,7 @@ def parse(unit: Unit) -> Read:
     told = _possible(finished)
     impossible = len(parsed.accesses) - len(accesses) + len(finished) - len(told)
     reasons = {"line longer than 1 MiB": too_long, "a year that no calendar has": impossible}
+    skewed, shown = _skewed(accesses, unit)
     base = place(unit.number, 0)
     chunk = Chunk(unit.chunk.offset, b"", unit.chunk.end, unit.chunk.check, 0, unit.chunk.whole)
     return Read(
@@ -213,7 +215,8 @@ def parse(unit: Unit) -> Read:
         _placed(told, unit.source, base),
         parsed.ignored,
         {**parsed.malformed, **{reason: count for reason, count in reasons.items() if count}},
-        parsed.examples,
+        {**parsed.examples, **shown},
+        skewed,
         not chunk.whole and wrappers.unfinished(unit.chunk.data, unit.log.wrappers) < len(unit.chunk.data),
     )
 
@@ -221,6 +224,21 @@ def parse(unit: Unit) -> Read:
 def _possible(frame: pl.DataFrame) -> pl.DataFrame:
     """The rows whose time can be kept: nearly always all, without a copy."""
     return frame if frame.select(POSSIBLE.all()).item() else frame.filter(POSSIBLE)
+
+
+def _skewed(accesses: pl.DataFrame, unit: Unit) -> tuple[dict[str, int], dict[str, str]]:
+    """How many lines have which wrong clock, and the first line of each."""
+    found = skew.of(accesses, unit.log.hints.written)
+    if found.is_empty():
+        return {}, {}
+    counts = found.group_by("skewed", maintain_order=True).agg(pl.len(), pl.col("offset").first())
+    texts = {
+        reason: streams.line_at(unit.chunk, offset).decode(errors="replace")
+        for reason, offset in counts.select("skewed", "offset").iter_rows()
+    }
+    return dict(counts.select("skewed", "len").iter_rows()), {
+        reason: printable(text) for reason, text in texts.items()
+    }
 
 
 def _parsed(unit: Unit) -> tuple[Parsed, int, int]:

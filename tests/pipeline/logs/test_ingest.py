@@ -19,7 +19,7 @@ import pytest
 from prewarm import compute
 from prewarm.errors import LakeError, SettingsError, UnknownFormat, UnknownName, UnreadableInput
 from prewarm.lake import Change, Lake, Snapshot
-from prewarm.logs import pulls
+from prewarm.logs import pulls, skew
 from prewarm.logs.files import Source
 from prewarm.pipeline.logs.ingest import IngestResult, ingest
 from prewarm.pipeline.logs.reading import PACE, Pace
@@ -266,7 +266,7 @@ def test_two_sources_of_one_registry_count_once(tmp_path: Path) -> None:
 
 
 def test_a_stamp_from_the_future_holds_nothing_back(tmp_path: Path) -> None:
-    """One line from 2099 and one from 1970 are kept, and other sessions close as if they were not there."""
+    """One line from 2099 and one from 1970 are kept and told, and other sessions close as if without them."""
     log = logmaker.log(2)
     at = _line_starts(log, 3)[1]
     skewed = b"".join(
@@ -275,8 +275,14 @@ def test_a_stamp_from_the_future_holds_nothing_back(tmp_path: Path) -> None:
     )
     (tmp_path / "x.log").write_bytes(log[:at] + skewed + log[at:])
     (tmp_path / "y.log").write_bytes(log)
-    read(tmp_path / "lake", tmp_path / "x.log", pace=SMALL)
-    read(tmp_path / "plain", tmp_path / "y.log", pace=SMALL)
+    written = (logmaker.BEGIN + timedelta(days=1)).timestamp()
+    for name in ("x.log", "y.log"):
+        os.utime(tmp_path / name, (written, written))
+    told = read(tmp_path / "lake", tmp_path / "x.log", pace=SMALL)
+    assert told.skewed == {skew.AHEAD: 1, skew.EARLY: 1}
+    assert "/2099:" in told.examples[skew.AHEAD]
+    assert "/1970:" in told.examples[skew.EARLY]
+    assert read(tmp_path / "plain", tmp_path / "y.log", pace=SMALL).skewed == {}
     skewed_pulls = [row for row in content(tmp_path / "lake") if "acme/skewed" in row]
     others = [row for row in content(tmp_path / "lake") if "acme/skewed" not in row]
     assert len(skewed_pulls) == 2
