@@ -25,7 +25,7 @@ from prewarm.logs.formats import (
     clean,
     fields,
     lacks,
-    requests,
+    quoted,
     scanning,
     share,
     sort_out,
@@ -37,9 +37,7 @@ TIMELESS = (
     "[$time_local] in the log format"
 )
 
-_STAMP = "[%d/%b/%Y:%H:%M:%S %z] "
 _DATED = r"\[[^\]]+/[^\]]+/[^\]]+:[^\]]+\] "
-_STAMP_LENGTH = len("[24/Nov/2026:01:58:42 +0000] ")
 _LINE = (
     r"^(?P<client>\S+) (?P<ident>-) (?P<user>.*?) "
     r"\[(?P<time>[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[^\]]+)\] "
@@ -50,15 +48,7 @@ _ELSE = (  # Apache's %{msec_frac}t, nginx's $time_iso8601 and $msec
     r"\[(?:(\d\d/[A-Z][a-z]{2}/\d{4}(?::\d\d){3}[.,]\d{1,9} [+-]\d{4})"
     r"|(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d))|(\d{9,10}\.\d{1,6}))\] \""
 )
-_IDENT = r"^[\w.+-]+$"  # as identd told it; with blanks behind it, it is what a shipper put before the line
 _USUAL = '[01/Jan/1970:00:00:00 +0000] "'
-_FORWARDED = r'^ "([0-9A-Fa-f:.]+)(?:,[^"]*)?"'
-_INGRESS = r"^ [0-9]+ (?P<took>[0-9.]+) \[[^\]]*\] \[[^\]]*\] .* (?P<request>[0-9a-f]{32})$"
-_CACHE = (  # alone between blanks, quotes or a name and its value
-    r"(?:^|[ \"'=:])((?i:HIT|MISS)|EXPIRED|BYPASS|STALE|UPDATING|REVALIDATED)(?:$|[ \"',;])"
-)
-_NAMED_TIME = r"(?:^|[ \"'])(?:rt|request_time)[=:]\"?([0-9]+\.[0-9]+)"
-_TIME = r"(?:^|[ \"])([0-9]{1,6}\.[0-9]{3})(?:$|[ \"])"
 _NO_STAMP = r'^\S+ - (?:\S+ )?"(?:GET|HEAD|PUT|POST|PATCH|DELETE) /\S* HTTP/'
 
 
@@ -142,100 +132,9 @@ def _with_other_stamps(rows: pl.DataFrame, others: pl.Series) -> pl.DataFrame:
 
 
 def _read(lines: pl.DataFrame) -> pl.DataFrame:
-    quoted = fields.shield_quotes(lines["line"]).str.splitn('"', 7).struct.unnest()
-    split = lines.hstack(quoted).lazy().select("offset", "line", *_split()).unnest("who", "what", "size")
-    rows = split.with_columns(_malformed()).collect()
-    rows = rows.with_columns(agent=fields.known_unescaped(rows["agent"]))
-    located = requests.locate(_read_rest(rows), host=pl.lit(None, pl.String)).with_columns(_ignored())
-    return located.select(
-        "offset",
-        "line",
-        "timestamp",
-        _client(located["forwarded"], located["peer"]),
-        fields.known(pl.col("user").str.strip_chars()).alias("user"),
-        "agent",
-        "method",
-        *requests.TARGET,
-        pl.col("status").cast(pl.Int16, strict=False),
-        fields.count(pl.col("bytes")).alias("bytes"),
-        "seconds",
-        "cache",
-        "key",
-        pl.lit("access").alias("family"),
-        "ignored",
-        "malformed",
-    )
-
-
-def _client(forwarded: pl.Series, peers: pl.Series) -> pl.Series:
-    """The forwarded address, else the peer's; some log formats write its port beside it."""
-    return fields.address(forwarded.zip_with(forwarded.is_not_null(), peers)).alias("client")
-
-
-def _split() -> list[pl.Expr]:
-    def words(text: pl.Expr, *names: str) -> pl.Expr:
-        return text.str.splitn(" ", 3).struct.rename_fields(list(names))
-
-    head = pl.col("field_0")
-    stamp = head.str.tail(_STAMP_LENGTH).str.to_datetime(_STAMP, time_unit="us", strict=False)
-    return [
-        words(head.str.head(-_STAMP_LENGTH), "peer", "ident", "user").alias("who"),
-        words(pl.col("field_1"), "method", "uri", "protocol").alias("what"),
-        words(pl.col("field_2").str.strip_chars(), "status", "bytes", "more").alias("size"),
-        stamp.alias("timestamp"),
-        pl.col("field_5").alias("agent"),
-        pl.col("field_6").alias("rest"),
-    ]
-
-
-def _read_rest(rows: pl.DataFrame) -> pl.DataFrame:
-    """`forwarded`, `seconds`, `cache` and `key` from what stands after the agent, if anything does."""
-    rest = pl.col("rest")
-    if rows.select((rest.str.len_bytes() > 0).any()).item():
-        return (
-            rows.with_columns(
-                rest.str.extract(_FORWARDED, 1).alias("forwarded"),
-                rest.str.extract_groups(_INGRESS).alias("_"),
-            )
-            .unnest("_")
-            .with_columns(
-                fields.took(
-                    pl.coalesce("took", rest.str.extract(_NAMED_TIME), rest.str.extract(_TIME))
-                ).alias("seconds"),
-                fields.cache_of(rest.str.extract(_CACHE)).alias("cache"),
-                pl.col("request").alias("key"),
-            )
-        )
-    return rows.with_columns(
-        pl.lit(None, pl.String).alias("forwarded"),
-        pl.lit(None, pl.Float64).alias("seconds"),
-        pl.lit(None, pl.String).alias("cache"),
-        pl.lit(None, pl.String).alias("key"),
-    )
-
-
-def _ignored() -> pl.Expr:
-    request = pl.col("method").is_in(requests.METHODS) & pl.col("uri").is_not_null()
-    return pl.when(pl.col("malformed").is_null()).then(requests.ignored(request)).alias("ignored")
-
-
-def _malformed() -> pl.Expr:
-    number = pl.col("bytes").cast(pl.Int64, strict=False).is_not_null() | (pl.col("bytes") == "-")
-    huge = pl.col("bytes").str.contains("^[0-9]{19,}$")  # a number, though none that we can hold
-    alone = pl.col("ident").str.contains(_IDENT) & pl.col("user").str.contains(r"^\S+ $")
-    shaped = (
-        ((pl.col("ident") == "-") | alone)
-        & (pl.col("peer") != "")
-        & pl.col("status").cast(pl.Int16, strict=False).is_between(0, 999)
-        & (number | huge)
-    ).fill_null(False)
-    return (
-        pl.when(~shaped)
-        .then(pl.lit("not an access line"))
-        .when(pl.col("timestamp").is_null())
-        .then(pl.lit("a time that is no date"))
-        .alias("malformed")
-    )
+    parts = fields.shield_quotes(lines["line"]).str.splitn('"', len(quoted.PARTS))
+    rows = lines.hstack(parts.struct.rename_fields(list(quoted.PARTS)).struct.unnest())
+    return quoted.meaning(rows).hstack([rows["line"]])
 
 
 FORMAT = Combined()

@@ -13,6 +13,9 @@ import polars as pl
 LIMIT = 1 << 16
 """Distinct texts kept; a log of ever new ones starts afresh instead of growing."""
 
+LONGEST = 16 << 20
+"""Bytes of them all."""
+
 
 class Remembered:
     """Columns that follow from one column of text, `key`, alone.
@@ -25,7 +28,7 @@ class Remembered:
         self.key, self.work = key, work
         self._lock = Lock()  # chunks are parsed by several threads
         self._table: pl.DataFrame | None = None
-        self._numbered = _numbering()
+        self._bytes, self._numbered = 0, _numbering()
 
     def join(self, frame: pl.DataFrame) -> pl.DataFrame:
         """`frame` with the columns that its `key` stands for, null for a null."""
@@ -33,18 +36,24 @@ class Remembered:
             texts = frame[self.key].cast(self._numbered.dtype)
             numbers = texts.to_physical()
             table = self._table = self._completed(texts, numbers)
-            if table.height > LIMIT:
-                self._table, self._numbered = None, _numbering()
+            if table.height > LIMIT or self._bytes > LONGEST:
+                self._forget()
         return frame.hstack(table.select(pl.all().gather(numbers)))
+
+    def _forget(self) -> None:
+        self._table = None
+        self._bytes, self._numbered = 0, _numbering()
 
     def _completed(self, texts: pl.Series, numbers: pl.Series) -> pl.DataFrame:
         """The table with the rows of texts that are met for the first time."""
         table = self._table
-        first = numbers.is_first_distinct() & (numbers >= (0 if table is None else table.height))
-        if table is not None and not first.any():
+        unmet = numbers >= (0 if table is None else table.height)
+        if table is not None and not unmet.any():
             return table
-        new = pl.DataFrame({self.key: texts.filter(first), "number": numbers.filter(first)})
+        rows = pl.DataFrame({self.key: texts.filter(unmet), "number": numbers.filter(unmet)})
+        new = rows.filter(rows["number"].is_first_distinct())
         ordered = new.sort("number").select(pl.col(self.key).cast(pl.String))
+        self._bytes += int(ordered[self.key].str.len_bytes().sum())
         found = ordered.join(self.work(ordered[self.key]), on=self.key, how="left", maintain_order="left")
         rows = found.drop(self.key)
         return rows if table is None else pl.concat([table, rows], rechunk=True)
