@@ -12,7 +12,7 @@ import polars as pl
 
 from prewarm.errors import UnknownFormat, UnreadableInput
 from prewarm.logs import closest, wrappers
-from prewarm.logs.formats import Format, Hints, printable, share
+from prewarm.logs.formats import Format, Hints, printable
 from prewarm.logs.wrappers import Chain
 
 SAMPLE = 1000  # lines that detection looks at
@@ -65,10 +65,11 @@ def _best(
     doubtful = [name for name in chain if not wrappers.WRAPPERS[name].certain]
     if found[0].share >= CLEARLY or len(chain) >= DEEPEST or len(doubtful) >= MOST_DOUBTFUL:
         return found
+    shares = wrappers.shares(sample["line"])
     others = [
         _best(each.peel(sample, hints), (*chain, each.name), hints, formats)
         for each in wrappers.WRAPPERS.values()
-        if not each.certain and share(each.fits(sample["line"])) >= CLEARLY
+        if not each.certain and shares[each.name] >= CLEARLY
     ]
     return max([found, *others], key=lambda each: each[0].share)
 
@@ -90,7 +91,7 @@ def confirmed(lines: pl.Series, chain: Chain, format: Format, hints: Hints, form
     """Whether a guess holds: these wrappers stand around the first lines, and no format says more of them."""
     sample = pl.DataFrame({"line": _sample_of(lines).head(GLANCE)}).with_row_index("offset")
     for name in chain:
-        if sample.is_empty() or share(wrappers.WRAPPERS[name].fits(sample["line"])) < CLEARLY:
+        if wrappers.shares(sample["line"])[name] < CLEARLY:
             return False
         sample = wrappers.WRAPPERS[name].peel(sample, hints)
     inner = _around(sample["line"])
@@ -155,9 +156,7 @@ def _no_format(sample: pl.Series, shares: dict[str, float], formats: list[Format
 
 
 def _around(lines: pl.Series) -> wrappers.Wrapper | None:
-    if lines.is_empty():
-        return None
-    shares = {name: share(wrapper.fits(lines)) for name, wrapper in wrappers.WRAPPERS.items()}
+    shares = wrappers.shares(lines)
     name = max(shares, key=lambda name: shares[name])
     return wrappers.WRAPPERS[name] if shares[name] >= CLEARLY else None
 

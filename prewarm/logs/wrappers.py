@@ -27,17 +27,24 @@ Chain = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Wrapper:
-    """`fits` tells the lines it stands around; `peel` takes it off lines, which `fits` may not hold for.
+    """`fits` tells which lines it stands around; `peel` takes it off lines, which `fits` may not hold for.
 
     `certain`: nothing else looks like it. Others are peeled only where no format fits what they stand
     around. `piece` reads (stream, whether it goes on) of a raw line, for wrappers that cut long lines.
     """
 
     name: str
-    fits: Callable[[pl.Series], pl.Series]
+    fits: Callable[[pl.Expr], pl.Expr]
     peel: Callable[[pl.DataFrame, Hints], pl.DataFrame]
     certain: bool = True
     piece: Callable[[bytes], tuple[str, bool] | None] | None = None
+
+
+def shares(lines: pl.Series) -> dict[str, float]:
+    """The share of these lines that each wrapper stands around."""
+    fits = (each.fits(pl.col("line")).mean().alias(name) for name, each in WRAPPERS.items())
+    found = lines.to_frame("line").select(fits).row(0, named=True)
+    return {name: each or 0.0 for name, each in found.items()}
 
 
 def peel(lines: pl.DataFrame, chain: Chain, hints: Hints) -> pl.DataFrame:
@@ -144,16 +151,17 @@ def _object(
     Its time is under one of `times`.
     """
 
-    def fits(lines: pl.Series) -> pl.Series:
-        found = lines.str.starts_with("{")
-        for key in needs:
-            found &= lines.str.contains(f'"{key}"', literal=True)
-        return found & lines.str.contains_any([f'"{key}"' for key in one_of]) if one_of else found
+    def fits(line: pl.Expr) -> pl.Expr:
+        found = [line.str.starts_with("{"), *(line.str.contains(f'"{key}"', literal=True) for key in needs)]
+        some = [line.str.contains_any([f'"{key}"' for key in one_of])] if one_of else []
+        return pl.all_horizontal(*found, *some)
 
     def peel(lines: pl.DataFrame, hints: Hints) -> pl.DataFrame:
         decoded = ndjson.decode(lines["line"], [*text, *times])
         inner = pl.coalesce(text).str.strip_chars_end("\r\n")
-        inside = fits(lines["line"]) & decoded.select(inner.is_not_null()).to_series()
+        inside = (
+            lines.select(fits(pl.col("line"))).to_series() & decoded.select(inner.is_not_null()).to_series()
+        )
         rows = decoded.select(_=inner, stamp=pl.when(inside).then(stamp(pl.coalesce(times))))
         line = _from_bytes(rows["_"]).zip_with(inside, lines["line"])
         return _peeled(lines, line, rows["stamp"])
@@ -321,8 +329,8 @@ def _prefix(name: str, pattern: str) -> Wrapper:
     return Wrapper(name, _begins(pattern), peel, certain=False)
 
 
-def _begins(pattern: str) -> Callable[[pl.Series], pl.Series]:
-    return lambda lines: lines.str.contains(pattern)
+def _begins(pattern: str) -> Callable[[pl.Expr], pl.Expr]:
+    return lambda line: line.str.contains(pattern)
 
 
 def _microseconds(text: pl.Expr) -> pl.Expr:
@@ -359,7 +367,7 @@ WRAPPERS: dict[str, Wrapper] = {
         _object("json", (), _TEXT_KEYS, _TIME_KEYS, one_of=_TEXT_KEYS, certain=False),
         Wrapper(
             "syslog",
-            lambda lines: lines.str.contains(_SYSLOG) | lines.str.contains(_SYSLOG_5424),
+            lambda line: line.str.contains(_SYSLOG) | line.str.contains(_SYSLOG_5424),
             _peel_syslog,
         ),
         Wrapper("svlogd", _begins(_SVLOGD), _peel_svlogd),

@@ -25,7 +25,7 @@ what shippers put around a line is peeled before (`logs.wrappers`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import takewhile
@@ -142,14 +142,30 @@ def header_of(lines: pl.Series) -> str:
 
 def clean(lines: pl.DataFrame) -> pl.DataFrame:
     """`lines` without empty ones, carriage returns, leading NULs and a byte order mark."""
+    line = pl.col("line").str
+    dirt = (
+        line.ends_with("\r").any().alias("returns"),
+        line.starts_with("\0").any().alias("nuls"),  # a file that was truncated while it was written
+        line.starts_with("\ufeff").first().alias("mark"),
+        (~line.contains(r"\S")).any().alias("blank"),
+    )
+    found = lines.select(dirt).row(0, named=True)
     text = lines["line"]
-    if text.str.ends_with("\r").any():
+    if found["returns"]:
         text = text.str.strip_chars_end("\r")
-    if text.str.starts_with("\0").any():  # a file that was truncated while it was written
+    if found["nuls"]:
         text = text.str.strip_chars_start("\0")
-    if text.head(1).str.starts_with("\ufeff").any():
+    if found["mark"]:
         text = text.clone().scatter(0, text[0].removeprefix("\ufeff"))
+    if not any(found.values()):
+        return lines
     return lines.with_columns(text).filter(text.str.contains(r"\S"))
+
+
+def holds(lines: pl.Series, texts: Iterable[str]) -> bool:
+    """Whether any of these few lines holds one of `texts`: quicker than to look through a column."""
+    whole = "\n".join(lines.to_list())
+    return any(text in whole for text in texts)
 
 
 def share(fits: pl.Series) -> float:

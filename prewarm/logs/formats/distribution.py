@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, Parsed, application, clean, combined, share, sort_out
+from prewarm.logs.formats import Hints, Parsed, application, clean, combined, holds, share, sort_out
 
 _BEFORE_KEY = ('{"', ',"', ', "')  # of the line, not inside a text
 _KEYS = [before + mark for before in _BEFORE_KEY for mark in application.MARKS]
@@ -28,6 +28,8 @@ class Distribution:
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of application and access lines; 0 when no application line is among them."""
+        if not holds(lines, application.MARKS):
+            return 0.0
         rows = clean(pl.DataFrame({"offset": range(len(lines)), "line": lines}))
         line = rows["line"]
         is_json, is_text = line.str.starts_with("{"), line.str.contains(application.TEXT)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from prewarm.logs.accesses import TIMESTAMP
-from prewarm.logs.formats import Hints, Parsed, clean, fields, requests, share, sort_out
+from prewarm.logs.formats import Hints, Parsed, clean, fields, holds, requests, share, sort_out
 from prewarm.logs.formats.lacks import Lack
 
 Read = Callable[[pl.DataFrame, Hints], pl.DataFrame]
@@ -51,7 +51,7 @@ class RequestLog:
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of lines that fit the grammar."""
-        if self.marks and not lines.str.contains_any(list(self.marks)).any():
+        if self.marks and not holds(lines, self.marks):
             return 0.0
         rows = clean(pl.DataFrame({"offset": pl.int_range(len(lines), eager=True), "line": lines}))
         marked = rows.filter(rows["line"].str.contains_any(list(self.marks))) if self.marks else rows

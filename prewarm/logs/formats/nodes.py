@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from prewarm.logs.formats import Hints, Parsed, clean, fields, images, ndjson, records, share, stamps
+from prewarm.logs.formats import Hints, Parsed, clean, fields, holds, images, ndjson, records, share, stamps
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _LOGRUS = (
@@ -59,6 +59,8 @@ class Node:
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of logrus lines, as far as these are more this program's than another's."""
+        if not holds(lines, self.words):
+            return 0.0
         logrus = lines.filter(lines.str.contains(_LOGRUS) & ~lines.str.contains_any(_OTHERS))
         said = {each.name: int(logrus.str.contains_any(each.words).sum()) for each in FORMATS}
         own, every = said[self.name], sum(said.values())

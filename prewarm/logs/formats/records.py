@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from prewarm.logs import accesses
-from prewarm.logs.formats import Hints, Parsed, clean, fields, reasons, unread
+from prewarm.logs.formats import Hints, Parsed, clean, fields, holds, reasons, unread
 
 _SOME_YEAR = datetime(2026, 1, 1, tzinfo=UTC)  # a line fits or not whatever the year
 
@@ -42,7 +42,7 @@ class Records:
 
     def sniff(self, lines: pl.Series) -> float:
         """The share of lines that are records of this family."""
-        if not lines.str.contains_any(list(self.marks)).any() or not lines.str.contains(self.must).any():
+        if not holds(lines, self.marks) or not lines.str.contains(self.must).any():
             return 0.0
         rows = clean(pl.DataFrame({"offset": pl.int_range(len(lines), eager=True), "line": lines}))
         marked = rows.filter(rows["line"].str.contains_any(list(self.marks)))
