@@ -53,3 +53,12 @@ def test_ever_new_texts_are_forgotten_and_still_right() -> None:
     for _ in range(2):
         joined = known.join(frame(*many))
         assert joined["length"].to_list() == [len(text) for text in many]
+
+
+def test_long_texts_are_forgotten_sooner_since_memory_is_bounded_in_bytes() -> None:
+    work = Lengths()
+    known = Remembered("text", work)
+    long = "x" * (remembered.LONGEST + 1)
+    for text in ("a", long, "a"):
+        assert known.join(frame(text))["length"].to_list() == [len(text)]
+    assert work.asked == ["a", long, "a"]

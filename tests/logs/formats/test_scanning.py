@@ -79,6 +79,31 @@ def test_a_forwarded_client_names_the_client() -> None:
 
 
 @pytest.mark.parametrize(
+    "rest",
+    [
+        ' "10.0.0.1" 0.123 HIT',
+        ' "10.0.0.1, 10.0.0.2" "-" "0.123"',
+        ' "10.0.0.1',  # cut short: no address
+        ' "é" rt=0.250 "10.0.0.1" ',
+        " 612 0.004 [kube-registry-80] [] 10.0.0.1:5000 44 0.004 200 " + "0f" * 16,
+        ' "a" "b" "c" "d"',  # more parts than are kept
+    ],
+)
+def test_what_stands_after_the_agent_means_the_same_either_way(rest: str) -> None:
+    assert assert_same(f"{PULL}\n" * 9 + f"{PULL}{rest}\n")
+
+
+def test_a_common_line_without_referer_and_agent_is_scanned() -> None:
+    common = PULL[: PULL.index(' "-"')]
+    assert assert_same(f"{common}\n" * 3)
+
+
+def test_an_escaped_quote_leaves_the_other_lines_to_be_scanned() -> None:
+    for text in ('a \\"b\\" c', "a\\\\", '\\" "10.0.0.1\\"'):
+        assert assert_same(f"{PULL}\n" * 9 + LINE % (FULL, text) + "\n")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         PULL,  # no newline: the line may still grow
