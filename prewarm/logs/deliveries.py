@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import csv
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,6 +56,32 @@ def read(body: bytes, content_type: str, headers: Mapping[str, str]) -> list[Rec
     if "ce-specversion" in headers:
         return _records(_cloud_event(_binary(body, kind, headers)))
     return _of_json(body, _id("batch", batch) if batch else None)
+
+
+def sites(records: Iterable[Record]) -> set[str]:
+    """The sites that lines name themselves, as the format `events` has them: JSON objects, or CSV.
+
+    Lines of other formats name none; webhooks are of their source's site.
+    """
+    found: set[str] = set()
+    for record in records:
+        if record.kind == "lines" and b"site" in record.text:
+            found |= _sites(record.text.decode("utf-8", "replace").splitlines())
+    return found
+
+
+def _sites(lines: list[str]) -> set[str]:
+    if not lines[0].lstrip().startswith("{"):
+        return {row["site"] for row in csv.DictReader(lines, restkey="") if row.get("site")}
+    values = map(_object, lines)
+    return {str(value["site"]) for value in values if isinstance(value, dict) and value.get("site")}
+
+
+def _object(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):  # some other format's, or nobody's
+        return None
 
 
 def _of_json(body: bytes, batch: int | None) -> list[Record]:

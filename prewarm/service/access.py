@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _ELSEWHERE = "without [service.tokens] only localhost is answered: ask http://127.0.0.1 or set one"
 _NO_TOKEN = "a bearer token is needed; example: Authorization: Bearer TOKEN"
 _STRANGE_PAGE = "a page of another origin may not change anything here: {}"
+_SIGNED = "X-Hub-Signature-256: sha256=HEX, the HMAC-SHA256 of the body with the source's secret"
+SIGNATURE = "x-hub-signature-256"
+_CLAIM = "prewarm.claim"  # in the scope of a request whose body has to fit its signature
 _GRANT = "prewarm.grant"  # in the scope of a request that may be answered
 
 audit = logging.getLogger("prewarm.audit")
@@ -97,37 +100,100 @@ class Access:
             raise found
         request.scope[_GRANT] = found
 
+    @property
+    def wants_token(self) -> bool:
+        """Whether anybody needs one."""
+        return bool(self._tokens)
+
     def judge(self, scope: Scope) -> Grant | HTTPException:
         """Who asks; or why this request may not be answered."""
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        stranger = self.stranger(scope)
+        if stranger is not None or not self._tokens:
+            return stranger or EVERYTHING
+        return self._of_token(_headers(scope).get(b"authorization", ""), scope)
+
+    def stranger(self, scope: Scope) -> HTTPException | None:
+        """Why this request may not be answered, whatever it carries."""
+        headers = _headers(scope)
         host = headers.get(b"host", "")
         if scope["method"] not in ("GET", "HEAD") and not _same_origin(headers.get(b"origin"), host):
             return HTTPException(403, _STRANGE_PAGE.format("its Origin is not this service"))
         if not self._tokens:
-            return EVERYTHING if is_loopback(_name(host)) else HTTPException(403, _ELSEWHERE)
-        address = (scope.get("client") or ("",))[0]
-        wait = self._failures.wait(address)
-        if wait:
-            return HTTPException(
-                429, "too many wrong tokens; come back later", {"Retry-After": f"{wait:.0f}"}
-            )
-        return self._of_token(headers.get(b"authorization", ""), address)
+            return None if is_loopback(_name(host)) else HTTPException(403, _ELSEWHERE)
+        wait = self._failures.wait(_address(scope))
+        if not wait:
+            return None
+        return HTTPException(429, "too many wrong tokens; come back later", {"Retry-After": f"{wait:.0f}"})
 
-    def _of_token(self, authorization: str, address: str) -> Grant | HTTPException:
+    def failed(self, scope: Scope, what: str) -> None:
+        """Count a wrong token or signature of that address, and leave a line."""
+        self._failures.add(_address(scope))
+        audit.warning(what, extra={"client": _address(scope)})
+
+    def _of_token(self, authorization: str, scope: Scope) -> Grant | HTTPException:
         kind, _, token = authorization[:4096].partition(" ")
         digest = hashlib.sha256(token.strip().encode()).hexdigest()
         # Every hash is compared, in constant time, whether or not an earlier one fitted.
         fitting = [name for name, known in self._tokens.items() if hmac.compare_digest(known.sha256, digest)]
         if kind.lower() != "bearer" or not fitting:
             if token:
-                self._failures.add(address)
-                audit.warning("a wrong token", extra={"client": address})
+                self.failed(scope, "a wrong token")
             return HTTPException(401, _NO_TOKEN, {"WWW-Authenticate": "Bearer"})
         for name in fitting:
             known = self._tokens[name]
             if self._scope in known.scopes:
                 return Grant(name, _some(known.sites), _some(known.sources))
         return HTTPException(403, f"this token lacks the scope {self._scope!r}")
+
+
+class Signed:
+    """A dependency of deliveries: to a source that has a secret, a signed body is as good as a token.
+
+    The signature is that of `X-Hub-Signature-256` (WebSub, "Authenticated Content Distribution"): `sha256=`
+    and the HMAC of the body as it travels. It is held against the body by `check`, once that was read.
+    """
+
+    def __init__(self, access: Access, secrets: Mapping[str, bytes]) -> None:
+        self._access = access
+        self._secrets = secrets
+
+    async def __call__(self, request: Request) -> None:
+        source = request.path_params["source"]
+        secret, said = self._secrets.get(source), request.headers.get(SIGNATURE)
+        if secret is None or (said is None and self._access.wants_token):
+            await self._access(request)
+            return
+        refused = self._access.stranger(request.scope)
+        if refused is not None:
+            raise refused
+        if said is None:
+            raise HTTPException(401, f"source {source!r} wants its deliveries signed: {_SIGNED}")
+        request.scope[_GRANT] = Grant(f"signature of {source}", sources=frozenset([source]))
+        request.scope[_CLAIM] = Claim(hmac.new(secret, digestmod=hashlib.sha256), said, self._failed)
+
+    def _failed(self, scope: Scope) -> None:
+        self._access.failed(scope, "a wrong signature")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A signature that is to be held against the body, which `seen` is fed with."""
+
+    seen: hmac.HMAC
+    said: str
+    failed: Callable[[Scope], None]
+
+    def check(self, scope: Scope) -> None:
+        """Refuse a body that somebody else has signed."""
+        if not hmac.compare_digest(f"sha256={self.seen.hexdigest()}".encode(), self.said.strip().encode()):
+            self.failed(scope)
+            raise HTTPException(401, f"the signature is not that of this body: {_SIGNED}")
+
+
+def claim(request: Request) -> Claim | None:
+    """The signature of this request, where it was let through for one."""
+    found: Claim | None = request.scope.get(_CLAIM)
+    return found
 
 
 def granted(request: Request) -> Grant:
@@ -170,6 +236,14 @@ def _some(names: tuple[str, ...]) -> frozenset[str] | None:
 
 def _listed(names: frozenset[str]) -> str:
     return ", ".join(sorted(names))
+
+
+def _headers(scope: Scope) -> dict[bytes, str]:
+    return {name: value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _address(scope: Scope) -> str:
+    return str((scope.get("client") or ("",))[0])
 
 
 def _same_origin(origin: str | None, host: str) -> bool:

@@ -32,7 +32,7 @@ from prewarm.service import (
     scorecards,
     sites,
 )
-from prewarm.service.access import Access, Failures, of_all_sites, of_one_site
+from prewarm.service.access import Access, Failures, Signed, of_all_sites, of_one_site
 from prewarm.service.background import Runs
 from prewarm.service.board import Board
 from prewarm.service.bodies import Bounded
@@ -97,11 +97,11 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
     app.add_middleware(Memory, board=board, access=access["read"])
     app.add_middleware(Bounded)
     app.add_middleware(Guard, requests=requests)
-    _include(app, access)
+    _include(app, access, Signed(access["ingest"], settings.secrets()))
     return app
 
 
-def _include(app: FastAPI, access: Mapping[str, Access]) -> None:
+def _include(app: FastAPI, access: Mapping[str, Access], signed: Signed) -> None:
     """All routes, each behind who may ask for it."""
     readers = [Depends(access["read"])]
     for noun in NOUNS:
@@ -111,7 +111,7 @@ def _include(app: FastAPI, access: Mapping[str, Access]) -> None:
     for command in COMMANDS:
         app.include_router(command.reads, prefix="/v1", dependencies=readers)
         app.include_router(command.commands, prefix="/v1", dependencies=[Depends(access["run"])])
-    app.include_router(deliveries.router, prefix="/v1", dependencies=[Depends(access["ingest"])])
+    app.include_router(deliveries.router, prefix="/v1", dependencies=[Depends(signed)])
     app.include_router(metrics.router, dependencies=[*readers, Depends(of_all_sites)])
     app.include_router(health.router)
     app.include_router(page.router)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, HTTPException, Request
 from prewarm.errors import Full, UnknownName
 from prewarm.logs import deliveries
 from prewarm.service import answers
-from prewarm.service.access import Granted
+from prewarm.service.access import Granted, claim
 
 if TYPE_CHECKING:
     from prewarm.logs.deliveries import Record
@@ -26,7 +26,8 @@ SMALL = 64 << 10  # bytes that are read on the event loop
 
 RECEIPT = {"accepted": 12, "duplicates": 0}
 REFUSALS = {
-    403: "a token without the scope `ingest`, or for another source",
+    401: "no token, or a signature that is not of this body with the source's secret",
+    403: "a token without the scope `ingest`, for another source, or for other sites than a record names",
     404: "a source that nobody configured",
     413: "a delivery of more than 16 MiB, also when it is decompressed",
     415: "a `Content-Encoding` other than gzip or deflate",
@@ -66,7 +67,8 @@ async def deliver(source: str, request: Request, grant: Granted) -> dict[str, An
     Distribution's notifications, Harbor's webhooks (default and CloudEvents), other CloudEvents whose data
     has an `image`, and batches of log lines as Fluent Bit's and Vector's `http` send them: JSON lists, JSON
     lines or plain text. What was delivered before, by the id of the event or the bytes of the batch
-    (`Idempotency-Key`, if given), is acknowledged and not counted again.
+    (`Idempotency-Key`, if given), is acknowledged and not counted again. To a source with a `secret` a
+    signature in `X-Hub-Signature-256` is as good as a token.
     """
     settings: Settings = request.app.state.settings
     if source not in settings.sources:
@@ -74,6 +76,9 @@ async def deliver(source: str, request: Request, grant: Granted) -> dict[str, An
     grant.check_source(source)
     grant.check_site(settings.sources[source].site)
     records = await _records(request)
+    if grant.sites is not None:
+        for site in sorted(deliveries.sites(records)):
+            grant.check_site(site)
     feed: Feed = request.app.state.feed
     inbox = await asyncio.to_thread(feed.inbox)
     receipt = await asyncio.wrap_future(inbox.accept(source, records))
@@ -100,17 +105,22 @@ async def _records(request: Request) -> list[Record]:
 
 async def _body(request: Request) -> bytes:
     """The body, decompressed. Its bytes are counted as they come, before and after."""
+    signature = claim(request)
     unpack = _unpacker(request.headers.get("content-encoding", "identity"))
     taken = made = 0
     parts: list[bytes] = []
     async for chunk in request.stream():
         taken += len(chunk)
+        if signature is not None:
+            signature.seen.update(chunk)
         if unpack is not None:
             chunk = _unpacked(unpack, chunk, LARGEST - made)
         made += len(chunk)
         parts.append(chunk)
         if max(taken, made) > LARGEST:
             raise HTTPException(413, f"a delivery of more than {LARGEST} bytes; send several")
+    if signature is not None:
+        signature.check(request.scope)
     if unpack is not None and (not unpack.eof or unpack.unused_data):
         raise HTTPException(422, "the compressed body ends too early or too late; expected one gzip member")
     return b"".join(parts)

@@ -138,6 +138,11 @@ class Settings(BaseSettings):
             self.privacy.secret(),
         )
 
+    def secrets(self) -> dict[str, bytes]:
+        """What deliveries are signed with, by source; sources without a secret are not there."""
+        found = {name: section.signing(name) for name, section in self.sources.items()}
+        return {name: secret for name, secret in found.items() if secret is not None}
+
     def logs(self) -> list[str]:
         """The sources that have files to read; others are delivered to the service."""
         return sorted(name for name, section in self.sources.items() if section.path)

@@ -15,7 +15,7 @@ from prewarm.quantities import parse_bytes, parse_duration
 from prewarm.references import Reference
 
 KEY_LENGTH = 16
-"""Bytes that a key of pseudonyms has at least."""
+"""Bytes that a secret has at least."""
 
 LogField = Literal[
     "timestamp",
@@ -83,6 +83,26 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _secret(section: str, key: str, given: SecretStr | None, file: Path | None) -> bytes | None:
+    """The secret as it was given, or what its file holds. No refusal shows it."""
+    if given is not None and file is not None:
+        raise SettingsError(f"{section}: {key} and {key}_file are both set; keep one of them")
+    found = given.get_secret_value().encode() if given is not None else None
+    if file is not None:
+        try:
+            found = file.read_bytes().strip()
+        except OSError as error:
+            raise SettingsError(
+                f"{section}.{key}_file: {file} cannot be read: {error.strerror}; "
+                f"make one: openssl rand -hex 32 > {file.name}"
+            ) from error
+    if found is not None and len(found) < KEY_LENGTH:
+        raise SettingsError(
+            f"{section}: the {key} has less than {KEY_LENGTH} bytes; make one: openssl rand -hex 32"
+        )
+    return found
+
+
 class SiteSection(_Section):
     """A cache and the clients behind it."""
 
@@ -102,6 +122,14 @@ class SourceSection(_Section):
     keys: dict[LogField, str] = Field(
         {}, description='keys of an own nginx-json, e.g. {uri = "req/path"}; with format = "nginx-json"'
     )
+    secret: SecretStr | None = Field(
+        None, description="of X-Hub-Signature-256 on deliveries; best as PREWARM_SOURCES__NAME__SECRET"
+    )
+    secret_file: Path | None = Field(None, description="a file that holds the secret")
+
+    def signing(self, name: str) -> bytes | None:
+        """What deliveries are signed with; SettingsError when it cannot be read or is too short."""
+        return _secret(f"sources.{name}", "secret", self.secret, self.secret_file)
 
 
 class RegistrySection(_Section):
@@ -201,22 +229,7 @@ class PrivacySection(_Section):
 
     def secret(self) -> bytes | None:
         """The key; SettingsError when it cannot be read or is too short, which does not show it."""
-        if self.key is not None and self.key_file is not None:
-            raise SettingsError("privacy: key and key_file are both set; keep one of them")
-        found = self.key.get_secret_value().encode() if self.key is not None else None
-        if self.key_file is not None:
-            try:
-                found = self.key_file.read_bytes().strip()
-            except OSError as error:
-                raise SettingsError(
-                    f"privacy.key_file: {self.key_file} cannot be read: {error.strerror}; "
-                    "make one: openssl rand -hex 32 > clients.key"
-                ) from error
-        if found is not None and len(found) < KEY_LENGTH:
-            raise SettingsError(
-                f"privacy: the key has less than {KEY_LENGTH} bytes; make one: openssl rand -hex 32"
-            )
-        return found
+        return _secret("privacy", "key", self.key, self.key_file)
 
 
 class TokenSection(_Section):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import hmac
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,18 @@ EVENT = {
     },
 }
 
+SECRET = b"0123456789abcdef"
+PACKED = {"Content-Encoding": "gzip"}
 GZIPPED = gzip.compress(b"{}", mtime=0)  # a time in it would give a test another name in each process
 GZIPPED_SPACES = gzip.compress(b" " * (LARGEST + 1), mtime=0)
 
 
 @contextmanager
-def service_over(folder: Path, **service: Any) -> Iterator[TestClient]:
-    sources = {"hooks": {"site": "boise", "registry": "docker.io"}, "other": {}}
-    settings = load(lake=str(folder / "lake"), sources=sources, service={"refresh": "1s"} | service)
+def service_over(
+    folder: Path, sources: Mapping[str, Any] | None = None, **service: Any
+) -> Iterator[TestClient]:
+    known = sources or {"hooks": {"site": "boise", "registry": "docker.io"}, "other": {}}
+    settings = load(lake=str(folder / "lake"), sources=known, service={"refresh": "1s"} | service)
     app = create_app(settings, lambda: NOW)
     with TestClient(app, BASE if not service.get("tokens") else "http://x.example") as client:
         yield client
@@ -154,6 +159,86 @@ def test_a_token_sends_for_its_sources_alone(tmp_path: Path) -> None:
         ("nobody", "hooks"): 401,
         ("nobody", "other"): 401,
     }
+
+
+def signed(body: bytes, secret: bytes) -> dict[str, str]:
+    """The header that a sender puts on a body."""
+    return {"X-Hub-Signature-256": f"sha256={hmac.new(secret, body, hashlib.sha256).hexdigest()}"}
+
+
+@pytest.mark.parametrize("pack", [lambda body: (body, {}), lambda body: (gzip.compress(body), PACKED)])
+def test_a_signature_is_as_good_as_a_token(
+    tmp_path: Path, pack: Callable[[bytes], tuple[bytes, dict[str, str]]]
+) -> None:
+    """Of the body as it travels; that of another body, secret or source is worth nothing."""
+    body, headers = pack(json.dumps({"events": [EVENT]}).encode())
+    tokens = {"reader": {"sha256": hashlib.sha256(b"reader").hexdigest()}}
+    sources = {"hooks": {"secret": SECRET.decode()}, "other": {}}
+    with service_over(tmp_path, sources, tokens=tokens) as service:
+        codes = [
+            service.post(f"/v1/ingest/{source}", content=body, headers=headers | given).status_code
+            for source, given in (
+                ("hooks", signed(body, SECRET)),
+                ("hooks", signed(body + b" ", SECRET)),
+                ("hooks", signed(body, b"another secret!!")),
+                ("hooks", {"X-Hub-Signature-256": "sha1=x"}),
+                ("hooks", {"X-Hub-Signature-256": "sha256="}),
+                ("hooks", {}),
+                ("other", signed(body, SECRET)),
+            )
+        ]
+
+    assert codes == [202, 401, 401, 401, 401, 401, 401]
+
+
+def test_without_tokens_a_secret_is_still_wanted(tmp_path: Path) -> None:
+    """Whoever is on this machine; other sources stay open to it."""
+    sources = {"hooks": {"secret": SECRET.decode()}, "other": {}}
+    body = json.dumps({"events": [EVENT]}).encode()
+    with service_over(tmp_path, sources) as service:
+        refused = service.post("/v1/ingest/hooks", content=body)
+        taken = service.post("/v1/ingest/hooks", content=body, headers=signed(body, SECRET))
+        other = service.post("/v1/ingest/other", content=body)
+
+    assert (refused.status_code, taken.status_code, other.status_code) == (401, 202, 202)
+    assert "X-Hub-Signature-256: sha256=HEX" in refused.json()["detail"]
+
+
+def test_who_guesses_signatures_has_to_wait(tmp_path: Path) -> None:
+    """As with tokens."""
+    tokens = {"reader": {"sha256": hashlib.sha256(b"reader").hexdigest()}}
+    with service_over(tmp_path, {"hooks": {"secret": SECRET.decode()}}, tokens=tokens) as service:
+        codes = [
+            service.post("/v1/ingest/hooks", content=b"{}", headers=signed(b"", SECRET)).status_code
+            for _ in range(21)
+        ]
+
+    assert codes == [401] * 20 + [429]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/x-ndjson", b'{"timestamp": "2026-11-24T08:00:00Z", "image": "a:1", "site": "SITE"}'),
+        ("application/json", b'[{"log": "x"}, {"image": "a:1", "site": "SITE"}]'),
+        ("text/plain", b"timestamp,image,site\n2026-11-24T08:00:00Z,a:1,SITE\n"),
+    ],
+)
+def test_a_token_of_one_site_tells_of_no_other(tmp_path: Path, kind: str, body: bytes) -> None:
+    """Whatever its source is of: records that name a site have to name one of the token's."""
+    known = {"sha256": hashlib.sha256(b"sender").hexdigest(), "scopes": ["ingest"], "sites": ["boise"]}
+    with service_over(tmp_path, {"hooks": {"site": "boise"}}, tokens={"sender": known}) as service:
+        told = {
+            site: service.post(
+                "/v1/ingest/hooks",
+                content=body.replace(b"SITE", site.encode()),
+                headers={"Authorization": "Bearer sender", "Content-Type": kind},
+            )
+            for site in ("boise", "berlin")
+        }
+
+    assert (told["boise"].status_code, told["berlin"].status_code) == (202, 403)
+    assert "not for site 'berlin'" in told["berlin"].json()["detail"]
 
 
 def test_logs_of_sources_are_followed(tmp_path: Path) -> None:
