@@ -154,6 +154,10 @@ class Client:
         """Images that are known, with their sizes."""
         return self._get("images", site=site, contains=contains, limit=limit, offset=offset)
 
+    def image(self, image: str, *, site: str | None = None) -> Json:
+        """All that is known of one image: demand, layers, other tags, where it is warm."""
+        return self._get(f"images/{quote(image, safe='/:@')}", site=site)
+
     def sites(self) -> Json:
         """Every site: its clock, what was logged, its next peak."""
         return self._get("sites")
@@ -188,6 +192,18 @@ class Client:
         """A strategy for each repository, with the evidence and the estimated gain."""
         asked: dict[str, Any] = {"site": site, "image": image, "since": since, "until": until, "group": group}
         return self._get("advice", **asked)
+
+    def assessment(self, *, site: str | None = None) -> Json:
+        """Does pre-warming pay? The verdict on the pulls of the lake, and why."""
+        return self._get("assessment", site=site)
+
+    def figure(
+        self, name: str, *, site: str | None = None, image: str | None = None, scheme: str | None = None
+    ) -> str:
+        """A figure as SVG: band, causes, arms or scores."""
+        asked = {"site": site, "image": image, "scheme": scheme}
+        with self._patiently(self._request(f"figures/{quote(name, safe='')}", asked)) as answer:
+            return str(answer.read(LARGEST).decode())
 
     def scorecard(
         self, *, site: str | None = None, hours: int | None = None, origins: int | None = None
@@ -293,19 +309,24 @@ class Client:
         return made
 
     def _told(self, request: Request) -> Json:
+        try:
+            with self._patiently(request) as answer:
+                found: Json = json.loads(answer.read(LARGEST))
+            return found
+        except (ValueError, OSError, HTTPException) as broken:
+            raise ServiceError(f"{self._url}: its answer broke off or is no JSON: {broken}") from None
+
+    def _patiently(self, request: Request) -> Any:
+        """The answer; of a read that is still being computed, after asking again."""
         patience = PATIENCE if request.get_method() == "GET" else 0
         while True:
             try:
-                with self._answer(request) as answer:
-                    found: Json = json.loads(answer.read(LARGEST))
-                return found
+                return self._answer(request)
             except Refused as refused:
                 if refused.later is None or not patience:
                     raise
                 patience -= 1
                 self._sleep(refused.later)
-            except (ValueError, OSError, HTTPException) as broken:
-                raise ServiceError(f"{self._url}: its answer broke off or is no JSON: {broken}") from None
 
     def _answer(self, request: Request) -> Any:
         try:

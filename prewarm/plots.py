@@ -1,11 +1,12 @@
 """Figures: one function each, for notebooks, the page and reports alike.
 
 They take frames and grids, and return a matplotlib Figure that nothing else holds: show it, save it
-(`figure.savefig("rhythm.png")`), or put it into a page. Matplotlib comes with `prewarm[notebooks]`.
+(`figure.savefig("rhythm.png")`), or put it into a page with `svg`.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ _DAY, _WEEK = 24, 168  # hours
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _INK, _ACCENT = "#1f3b57", "#d1603d"
 _SHADES = ("#1f3b57", "#d1603d", "#7a9e9f", "#e3b23c", "#8c5e8c", "#9aa5b1")
+_DARK = {_INK: "#7fb2dd", _ACCENT: "#f0955f"}
+"""On a dark page: what would not stand out from it."""
 
 
 def rhythm(df: pd.DataFrame, site: Site | None = None, image: str | None = None) -> Figure:
@@ -341,6 +344,28 @@ _DRAWN: Mapping[str, tuple[str, Callable[[Axes, Sequence[Mapping[str, Any]], Rep
 """By report: the table that its picture shows, and how."""
 
 
+def svg(figure: Figure, *, dark: bool = False) -> bytes:
+    """The figure as SVG for a page: see-through, text as text, in the colours of a light or a dark page."""
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    ink = "#e6ebf1" if dark else "#1b2733"
+    for axes in figure.axes:
+        axes.tick_params(colors=ink, which="both")
+        for spine in axes.spines.values():
+            spine.set_edgecolor(ink)
+    for text in figure.findobj(Text):
+        if text.get_color() in ("black", "k", "#000000"):
+            text.set_color(ink)
+    made = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "prewarm"}):  # the same figure, the same bytes
+        figure.savefig(made, format="svg", transparent=True, metadata={"Date": None})
+    drawn = made.getvalue()
+    for light, shade in _DARK.items() if dark else ():
+        drawn = drawn.replace(light.encode(), shade.encode())
+    return drawn
+
+
 def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     figure, (axes,) = _figures(width, height, title, 1)
     return figure, axes
@@ -348,12 +373,7 @@ def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
 
 def _figures(width: float, height: float, title: str, rows: int) -> tuple[Figure, list[Any]]:
     """Empty axes of our looks, one above the other, outside pyplot's global state."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'figures need matplotlib; install it with: pip install "prewarm[notebooks]"'
-        ) from error
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes: list[Any] = figure.subplots(rows, sharex=True, squeeze=False)[:, 0].tolist()

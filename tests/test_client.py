@@ -191,7 +191,8 @@ def test_every_read_of_the_interface_has_a_method(url: str) -> None:
     """What the service takes in a query, a method takes as a keyword."""
     document = create_app(load()).openapi()["paths"]
     methods = {"/v1/reports/{name}": "report", "/v1/plans/{id}": "plan_of", "/v1/runs/{id}": "run_of",
-               "/v1/runs/{id}/events": "events"}  # fmt: skip
+               "/v1/runs/{id}/events": "events", "/v1/images/{image}": "image",
+               "/v1/figures/{name}": "figure"}  # fmt: skip
     for path, verbs in document.items():
         if path.startswith("/v1/") and "get" in verbs and path != "/v1/pause":
             method = getattr(Client, methods.get(path, path.removeprefix("/v1/")))

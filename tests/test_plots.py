@@ -214,3 +214,12 @@ def _followed() -> pl.DataFrame:
     )
     windows = pl.DataFrame(schema={"plan": pl.String, "start": TIME, "end": TIME})
     return followed(trials(outcomes, windows), _judged().frame)
+
+
+def test_a_figure_for_a_page_keeps_its_words() -> None:
+    """See-through, and dark on light or light on dark."""
+    light, dark = plots.svg(band()).decode(), plots.svg(band(), dark=True).decode()
+    assert "pulls an hour</text>" in light
+    assert light == plots.svg(band()).decode()
+    assert "#1f3b57" in light
+    assert "#1f3b57" not in dark

@@ -22,7 +22,11 @@ Moment = Annotated[AwareDatetime, AfterValidator(reckonable)]
 
 CACHING = "private, max-age=15"
 HELD = "prewarm.held"  # in the scope of a request that was answered from what is held alone
-TYPES: Mapping[str, str] = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
+TYPES: Mapping[str, str] = {
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+    "svg": "image/svg+xml",
+}
 
 
 class Query(BaseModel):
@@ -47,7 +51,9 @@ class Paged(Query):
         return rows[self.offset : self.offset + self.limit]
 
 
-def reply(request: Request, body: bytes, form: Form = "json", *, held: bool = True) -> Response:
+def reply(
+    request: Request, body: bytes, form: Form | Literal["svg"] = "json", *, held: bool = True
+) -> Response:
     """`body` with its ETag; 304 when the request names that. `held`: it was made of what is held alone."""
     # Weak: the same answer may travel compressed.
     tag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'

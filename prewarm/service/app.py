@@ -17,6 +17,7 @@ from prewarm.service import (
     caches,
     deliveries,
     demand,
+    figures,
     forecasts,
     health,
     images,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 SMALLEST = 1024  # bytes that are worth compressing
 DRAINING = 8.0  # seconds that runs have to end in order
-NOUNS = (rankings, forecasts, demand, images, reports, scorecards)
+NOUNS = (rankings, forecasts, demand, images, figures, reports, scorecards)
 COMMANDS = (plans, runs, pauses, schedules)
 
 

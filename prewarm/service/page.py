@@ -15,6 +15,8 @@ TYPES = {
     "docs.html": "text/html; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
+    "demand.js": "text/javascript; charset=utf-8",
+    "value.js": "text/javascript; charset=utf-8",
     "warming.js": "text/javascript; charset=utf-8",
     "docs.js": "text/javascript; charset=utf-8",
 }

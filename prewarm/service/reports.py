@@ -1,4 +1,4 @@
-"""`GET /v1/reports`, `/v1/reports/{name}` and `/v1/advice`: what happened, and what to do about it."""
+"""`GET /v1/reports`, `/v1/reports/{name}`, `/v1/advice` and `/v1/assessment`: what happened, what to do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import Field
 from prewarm.insight.reports import NAMES, Name
 from prewarm.lake import Lake
 from prewarm.pipeline.insight.advise import advise
+from prewarm.pipeline.insight.assess import assess_lake
 from prewarm.pipeline.insight.reports import Scope, report
 from prewarm.service import answers
 from prewarm.service.board import versions
@@ -45,6 +46,23 @@ ADVICE = answers.example(
     },
     "site,repository,strategy,why",
 )  # fmt: skip
+
+
+ASSESSMENT = answers.example(
+    {
+        "verdict": "pays", "why": ["a list of the 20 images most pulled would save 81.4 s of 103.9 s a day"],
+        "sure": "medium", "top_n": 20, "for": {"hours": [8, 9]}, "saving": {"share_of_waiting": 0.78},
+        "traffic": {"pulls": 9046}, "hit_rate": 0.818408, "miss_rate": 0.181592,
+        "causes": {"tag moved": {"misses": 171, "share": 0.334638, "remedy": "a forecast can remove it"}},
+        "cannot_say": [],
+    }
+)  # fmt: skip
+
+
+class Assessed(answers.Query):
+    """Which traffic is judged."""
+
+    site: str | None = Field(None, max_length=200, description="one site; without it, all together")
 
 
 class Question(answers.Query):
@@ -97,6 +115,22 @@ def advice(question: Annotated[Question, Parameters()], request: Request) -> Res
         return answers.as_csv(("site", "repository", "strategy", "why"), found.repositories)
 
     return _answer(request, ("advice", question), question.format, made)
+
+
+@router.get("/assessment", responses=ASSESSMENT)
+def assessment(question: Annotated[Assessed, Parameters()], request: Request) -> Response:
+    """Does pre-warming pay at this site? The verdict of `prewarm assess`, on the pulls of the lake.
+
+    `verdict` is `pays`, `fix this first` or `does not pay`; `why` says what it rests on, `causes` why pulls
+    missed and what removes such misses.
+    """
+
+    def made(lake: Lake, settings: Settings) -> bytes:
+        return answers.as_json(
+            assess_lake(lake, Scope(question.site), settings.terms(question.site)).document()
+        )
+
+    return _answer(request, ("assessment", question), "json", made)
 
 
 def _answer(

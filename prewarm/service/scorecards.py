@@ -45,9 +45,14 @@ def scorecard(question: Annotated[Question, Parameters()], request: Request, hel
 
     It takes a while: 503 with `Retry-After` until it is there, once for each state of the lake.
     """
+    held.overview.chosen(question.site)  # an unknown site is refused before anything is computed
+    return answers.reply(request, answers.as_json(scored(request, question)), held=False)
+
+
+def scored(request: Request, question: Question) -> dict[str, Any]:
+    """The scorecard's document, made on the workshop's thread; HTTPException 503 while that takes a while."""
     workshop: Workshop = request.app.state.workshop
     settings: Settings = request.app.state.settings
-    held.overview.chosen(question.site)  # an unknown site is refused before anything is computed
 
     def score() -> dict[str, Any]:
         return make(
@@ -61,4 +66,4 @@ def scorecard(question: Annotated[Question, Parameters()], request: Request, hel
         ).document()
 
     asked = ("scorecard", versions(Lake.open(settings.lake)), question.site, question.hours, question.origins)
-    return answers.reply(request, answers.as_json(workshop.answer(asked, score)), held=False)
+    return workshop.answer(asked, score)

@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,24 @@ class Tab:
         await self.call("Page.navigate", url=url)
         await self.until(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
 
+    async def press(self, key: str) -> None:
+        """One key of the keyboard, such as Tab or Enter."""
+        typed = {"Tab": ("", 9), "Enter": ("\r", 13)}[key]
+        about = {"key": key, "code": key, "text": typed[0], "windowsVirtualKeyCode": typed[1]}
+        await self.call("Input.dispatchKeyEvent", type="keyDown" if typed[0] else "rawKeyDown", **about)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    async def barriers(self) -> list[str]:
+        """What keeps somebody from using the page, as axe-core judges it (WCAG 2.1, A and AA)."""
+        script = (files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
+        await self.call("Runtime.evaluate", expression=script)
+        found: list[str] = await self.evaluate(
+            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})"
+            ".then((told) => told.violations.flatMap((each) => each.nodes.map("
+            "(node) => `${each.id}: ${each.help}: ${node.html.slice(0, 200)}`)))"
+        )
+        return found
+
     async def screenshot(self) -> bytes:
         """What the window shows, as PNG."""
         shot = await self.call("Page.captureScreenshot", format="png")
@@ -103,6 +122,7 @@ async def chromium(folder: Path) -> AsyncIterator[Tab]:
                 tab = Tab(socket)
                 for domain in ("Page", "Network", "Log", "Runtime"):
                     await tab.call(f"{domain}.enable")
+                await tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
                 yield tab
     finally:
         browser.stop()

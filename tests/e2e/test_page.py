@@ -9,8 +9,9 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -59,55 +60,126 @@ async def seen(tab: Tab, name: str) -> None:
         await asyncio.to_thread(Path(SHOTS, f"{name}.png").write_bytes, shot)
 
 
-async def test_every_site_shows_its_ranking_and_its_week(tab: Tab, folder: Path) -> None:
-    """Familiar names, seven days of 24 hours, and nothing is asked of another host."""
+VIEWS = ("now", "ranking", "rhythm", "image", "image/docker.io/library/postgres:16", "runs", "value")
+FULL = {
+    "now": ".causes table, .causes .note",
+    "ranking": ".ranked tbody tr",
+    "rhythm": ".heat tbody td",
+    "image": ".card tbody tr",
+    "runs": ".lately .none",
+    "value": ".scores .figure",
+}
+"""What each view has when it is whole."""
+
+
+async def view(tab: Tab, url: str, address: str, **window: Any) -> None:
+    """Go to a view, and wait until nothing more is to come."""
+    await tab.open("about:blank")
+    await tab.open(f"{url}/#{address}", **window)
+    name = address.partition("/")[0]
+    await tab.until(f"!!document.querySelector('#{name}:not([hidden])')")
+    await tab.until(f"document.querySelector('#{name}').querySelectorAll('{FULL[name]}').length > 0")
+    await tab.until("!document.querySelector('[aria-busy]')")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_every_view_is_whole_and_for_everybody(tab: Tab, folder: Path, scheme: str) -> None:
+    """No barrier that axe-core knows, nothing is asked of another host, and nothing goes wrong."""
     filled(folder)
     with served(folder) as url:
-        await tab.open(f"{url}/")
-        await tab.until("document.querySelectorAll('article').length === 2")
-        names = await tab.evaluate(
-            "[...document.querySelectorAll('article:last-of-type .ranking tbody td:nth-child(2)')]"
-            ".map((cell) => cell.textContent)"
-        )
-        cells = await tab.evaluate("document.querySelectorAll('article .rhythm tbody td').length")
-        await seen(tab, "page-light")
-        await tab.open(f"{url}/", scheme="dark")
-        await tab.until("document.querySelectorAll('article').length === 2")
-        await seen(tab, "page-dark")
+        barriers = {}
+        for address in VIEWS:
+            await view(tab, url, address, scheme=scheme, height=1400)
+            await seen(tab, f"page-{address.replace('/', '-').replace(':', '-')}-{scheme}")
+            barriers[address] = await tab.barriers()
 
-    assert sorted(names) == ["ghcr.io/acme/api:main", "nginx:1.26", "postgres:16"]
-    assert cells == 2 * 7 * 24
-    assert tab.troubles == []
-    assert {urlsplit(asked).netloc for asked in tab.requests if not asked.startswith("data:")} == {
-        urlsplit(url).netloc
-    }
+    assert {address: each for address, each in barriers.items() if each} == {}
+    assert [each for each in tab.troubles if "503" not in each] == []  # it was told to come back
+    hosts = {urlsplit(each).netloc for each in tab.requests if each.startswith("http")}
+    assert hosts == {urlsplit(url).netloc}
 
 
 async def test_a_phone_scrolls_in_one_direction(tab: Tab, folder: Path) -> None:
-    """Nothing is wider than the screen but the heat map, which scrolls by itself."""
+    """Nothing is wider than the screen but tables and the heat map, which scroll by themselves."""
+    filled(folder)
+    wide = {}
+    with served(folder) as url:
+        for address in VIEWS:
+            await view(tab, url, address, width=360, height=780)
+            await seen(tab, f"page-{address.partition('/')[0]}-phone")
+            wide[address] = await tab.evaluate("document.documentElement.scrollWidth")
+
+    assert {address: width for address, width in wide.items() if width > 360} == {}
+
+
+async def test_a_ranking_names_images_as_people_do(tab: Tab, folder: Path) -> None:
+    """Best first; another site, another window or an hour of some day is another ranking."""
+    filled(folder)
+    names = "[...document.querySelectorAll('.ranked tbody td:nth-child(2)')].map((cell) => cell.textContent)"
+    with served(folder) as url:
+        await view(tab, url, "ranking")
+        boise = await tab.evaluate(names)
+        await choose(tab, "#site", "berlin")
+        await tab.until(f"{names}.length === 1")
+        berlin = await tab.evaluate(names)
+        await choose(tab, "#ranking [name=hours]", "1")
+        await tab.until("document.querySelector('#ranking .body').textContent.startsWith('the coming hour')")
+        tomorrow = (datetime.now(UTC) + timedelta(days=1)).date()
+        await choose(tab, "#ranking [name=day]", str(tomorrow))
+        await choose(tab, "#ranking [name=hour]", "8")
+        await tab.until("document.querySelector('#ranking .body').textContent.includes('08:00 at berlin')")
+
+    assert boise == ["postgres:16", "ghcr.io/acme/api:main", "nginx:1.26"]
+    assert berlin == ["postgres:16"]
+    assert tab.troubles == []
+
+
+async def test_an_image_has_a_page_of_its_own(tab: Tab, folder: Path) -> None:
+    """From the ranking to its history, its forecast, and why; a name that nobody knows is told of."""
     filled(folder)
     with served(folder) as url:
-        await tab.open(f"{url}/", width=360, height=780)
-        await tab.until("document.querySelectorAll('article').length === 2")
-        await seen(tab, "page-phone")
-        wide = await tab.evaluate("document.documentElement.scrollWidth")
+        await view(tab, url, "ranking")
+        await click(tab, ".ranked a")
+        await tab.until("!!document.querySelector('#image .figure')")
+        words = await tab.evaluate("document.querySelector('#image .figure').alt")
+        drawn = await tab.until("document.querySelector('#image .figure').naturalWidth")
+        cards = await tab.evaluate(
+            "[...document.querySelectorAll('#image h3')].map((each) => each.textContent)"
+        )
+        await tab.evaluate("document.querySelector('#image [name=image]').value = 'nobody:1'")
+        await click(tab, "#image form button")
+        told = await tab.until("(document.querySelector('#image .bad') || {}).textContent")
 
-    assert wide <= 360
+    assert "postgres:16 in the last week" in words
+    assert drawn > 300
+    assert cards == [
+        "History and forecast", "Rhythm", "Why this number", "Where it is warm", "Layers", "Other tags",
+    ]  # fmt: skip
+    assert "postgres:16" in told
 
 
-async def test_another_window_is_another_ranking(tab: Tab, folder: Path) -> None:
-    """The picker asks again."""
+async def test_a_keyboard_is_enough(tab: Tab, folder: Path) -> None:
+    """Tab reaches the views in order, Enter goes there, and the focus follows."""
     filled(folder)
     with served(folder) as url:
         await tab.open(f"{url}/")
-        await tab.until("document.querySelectorAll('article').length === 2")
-        await tab.evaluate(
-            "(() => { const picked = document.querySelector('#window'); picked.value = '1';"
-            " picked.dispatchEvent(new Event('change')); })()"
-        )
-        await tab.until("performance.getEntriesByType('resource').some((e) => e.name.includes('hours=1&'))")
+        await tab.until("document.querySelectorAll('#now .tile').length === 4")
+        for _ in range(3):  # the skip link, Now, Ranking
+            await tab.press("Tab")
+        assert await tab.evaluate("document.activeElement.textContent") == "Ranking"
+        await tab.press("Enter")
+        await tab.until("document.activeElement.id === 'ranking-title'")
+        current = await tab.evaluate("document.querySelector('nav [aria-current]').textContent")
 
-    assert tab.troubles == []
+    assert current == "Ranking"
+
+
+async def choose(tab: Tab, selector: str, value: str) -> None:
+    """As somebody does who picks `value` in a field."""
+    await tab.evaluate(
+        f"(() => {{ const field = document.querySelector({selector!r}); field.value = {value!r};"
+        " field.dispatchEvent(new Event('change', {bubbles: true})); })()"
+    )
 
 
 async def click(tab: Tab, selector: str) -> None:
@@ -145,33 +217,36 @@ verb = "refresh"
 async def test_a_run_is_planned_begun_watched_and_cancelled(tab: Tab, folder: Path) -> None:
     """Its progress is live, and the kill switch is one click away."""
     with Distribution(folder / "registry") as registry, served(folder, *warmable(folder, registry)) as url:
-        await tab.open(f"{url}/")
-        await tab.until("!document.querySelector('#warming form').hidden")
-        await click(tab, "#warming form button")
+        await tab.open(f"{url}/#runs")
+        await tab.until("!document.querySelector('#runs form').hidden")
+        await click(tab, "#runs form button")
         await tab.until("document.querySelectorAll('.planned tbody tr').length === 3")
         assert not (folder / "oci").exists()
         os.kill(registry.pid, signal.SIGSTOP)  # its images are on their way until it goes on
         await click(tab, ".execute")
-        await tab.until("!!document.querySelector('.runs progress')")
-        await tab.until("document.querySelector('.runs .going').textContent.includes('of 3')")
+        await tab.until("!!document.querySelector('.lately progress')")
+        await tab.until("document.querySelector('.lately .going').textContent.includes('of 3')")
         await seen(tab, "page-running")
-        await click(tab, ".runs tbody button")
-        await tab.until("!!document.querySelector('.runs .state.cancelled')")
+        await click(tab, ".lately tbody button")
+        await tab.until("!!document.querySelector('.lately .state.cancelled')")
         os.kill(registry.pid, signal.SIGCONT)
-        await click(tab, "#warming .now")
-        await tab.until("!!document.querySelector('.runs .state.done')")
+        await click(tab, "#runs .now")
+        await tab.until("!!document.querySelector('.lately .state.done')")
         await click(tab, ".switch")
         await tab.until("document.querySelector('.switch').getAttribute('aria-pressed') === 'true'")
-        await click(tab, "#warming .now")
-        await tab.until("document.querySelector('.told').textContent.includes('paused')")
+        await click(tab, "#runs .now")
+        await tab.until("document.querySelector('#runs .told').textContent.includes('paused')")
         await seen(tab, "page-paused")
         await click(tab, ".switch")
         await click(tab, ".schedules tbody button")
         await tab.until("document.querySelector('.schedules tbody').textContent.includes('paused')")
         await seen(tab, "page-warming")
-        await tab.open(f"{url}/", width=360, height=1400, scheme="dark")
-        await tab.until("document.querySelectorAll('.runs tbody tr').length === 2")
-        await tab.evaluate("document.querySelector('#warming').scrollIntoView()")
+        await click(tab, ".lately tbody button")
+        await tab.until("document.querySelectorAll('.outcomes tbody tr').length === 3")
+        assert await tab.barriers() == []
+        await tab.open("about:blank")
+        await tab.open(f"{url}/#runs", width=360, height=1400, scheme="dark")
+        await tab.until("document.querySelectorAll('.lately tbody tr').length === 2")
         await seen(tab, "page-warming-phone")
         wide = await tab.evaluate("document.documentElement.scrollWidth")
 
@@ -185,8 +260,10 @@ async def test_an_empty_lake_says_what_to_do(tab: Tab, folder: Path) -> None:
         await tab.open(f"{url}/")
         told = await tab.until("(document.querySelector('.empty') || {}).textContent")
         await seen(tab, "page-empty")
+        barriers = await tab.barriers()
 
     assert "prewarm ingest" in told
+    assert barriers == []
 
 
 async def test_a_token_is_asked_for(tab: Tab, folder: Path) -> None:
@@ -198,12 +275,12 @@ async def test_a_token_is_asked_for(tab: Tab, folder: Path) -> None:
         await tab.until("!document.querySelector('#login').hidden")
         await seen(tab, "page-login")
         for token in ("wrong", "let me in"):
-            assert await tab.evaluate("document.querySelectorAll('article').length") == 0
+            assert await tab.evaluate("document.querySelectorAll('#now .tile').length") == 0
             await tab.evaluate(
                 f"(() => {{ document.querySelector('#token').value = {token!r};"
                 " document.querySelector('#login button').click(); })()"
             )
-        await tab.until("document.querySelectorAll('article').length === 2")
+        await tab.until("document.querySelectorAll('#now .tile').length === 4")
         hidden = await tab.evaluate("document.querySelector('#login').hidden")
 
     assert hidden
@@ -214,14 +291,14 @@ async def test_a_service_that_is_gone_is_told_of(tab: Tab, folder: Path) -> None
     filled(folder)
     with served(folder) as url:
         await tab.open(f"{url}/")
-        await tab.until("document.querySelectorAll('article').length === 2")
+        await tab.until("document.querySelectorAll('#now .tile').length === 4")
     await tab.evaluate("look()")
     status = await tab.until(
         "document.querySelector('#status.bad') && document.querySelector('#status').textContent"
     )
 
     assert "does not answer" in status
-    assert await tab.evaluate("document.querySelectorAll('article').length") == 2
+    assert await tab.evaluate("document.querySelectorAll('#now .tile').length") == 4
 
 
 async def test_the_interface_is_described(tab: Tab, folder: Path) -> None:

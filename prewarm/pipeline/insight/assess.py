@@ -1,4 +1,4 @@
-"""The verb `assess`: one page from a log, without a configuration and without a lake that stays."""
+"""The verb `assess`: one page from a log, without a configuration; or from a lake that is there."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from prewarm.insight.assessment import assess as judge
 from prewarm.insight.reasons import Cause
 from prewarm.lake import Lake
 from prewarm.logs.sessions import canonical
+from prewarm.pipeline.demand.histories import extents
 from prewarm.pipeline.insight.reports import KEY, TERMS, Material, Scope, Terms
 from prewarm.pipeline.logs.ingest import ingest
 
@@ -56,7 +57,18 @@ def assess(
             )
         contents = blobs.told(lake.read("pulls", columns=NAMELESS))
         judged = Material(lake, Scope(), terms, contents).judged(Scope())
-    return judge(judged, _traffic(everything, read), terms.zone, refusals.counted())
+    return judge(judged, _traffic(everything) | _read(read), terms.zone, refusals.counted())
+
+
+def assess_lake(lake: Lake, scope: Scope, terms: Terms = TERMS) -> Assessment:
+    """Judge the pulls of a lake that stays. What upstream refused left no pull there, and is not counted.
+
+    Raises UnknownName for a site that does not exist, NotEnoughHistory for a lake without pulls.
+    """
+    extents(lake, scope.site)
+    where = [] if scope.site is None else [pl.col("site") == scope.site]
+    everything = lake.read("pulls", *where, columns=["timestamp", "kind", "status", "client", "agent"])
+    return judge(Material(lake, scope, terms).judged(scope), _traffic(everything), terms.zone)
 
 
 class Refusals:
@@ -125,16 +137,22 @@ class Blobs:
         return found.select(*KEY, name).unique(KEY, keep="first")
 
 
-def _traffic(pulls: pl.DataFrame, read: IngestResult) -> dict[str, Any]:
-    """What the logs hold."""
-    kinds = pulls.group_by(pl.col("kind").fill_null("unknown")).len().sort("kind")
-    first, last = pulls.select(a=pl.col("timestamp").min(), b=pl.col("timestamp").max()).row(0)
-    agents = pulls.group_by(pl.col("agent").str.extract(r"^([^/\s]*)").alias("agent")).len("pulls")
+def _read(read: IngestResult) -> dict[str, Any]:
+    """What the logs were."""
     return {
         "lines": read.lines,
         "accesses": read.accesses,
         "malformed": read.malformed,
         "formats": sorted({each.format for each in read.files}),
+    }
+
+
+def _traffic(pulls: pl.DataFrame) -> dict[str, Any]:
+    """What was pulled."""
+    kinds = pulls.group_by(pl.col("kind").fill_null("unknown")).len().sort("kind")
+    first, last = pulls.select(a=pl.col("timestamp").min(), b=pl.col("timestamp").max()).row(0)
+    agents = pulls.group_by(pl.col("agent").str.extract(r"^([^/\s]*)").alias("agent")).len("pulls")
+    return {
         "pulls": len(pulls.filter((pl.col("kind") != "local").fill_null(True))),
         "kinds": dict(kinds.iter_rows()),
         "missed": len(pulls.filter(pl.col("status") == "missed")),

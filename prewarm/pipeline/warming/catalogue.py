@@ -14,6 +14,7 @@ from prewarm.warming.images import Image
 
 if TYPE_CHECKING:
     from prewarm.lake import Lake, Snapshot
+    from prewarm.references import Reference
 
 KEY = ("registry", "repository", "tag", "digest")
 
@@ -47,3 +48,12 @@ def _row(image: Image, now: datetime) -> dict[str, Any]:
         "layers": [{"digest": blob.digest, "bytes": blob.size} for blob in image.blobs],
         "checked_at": now,
     }
+
+
+def portrait(lake: Lake, image: Reference) -> dict[str, Any] | None:
+    """What the catalogue says of an image, as it was seen last; None where nobody has asked for it yet."""
+    named = pl.col("tag") == image.tag if image.tag else pl.col("digest") == image.digest
+    where = (pl.col("registry") == image.registry, pl.col("repository") == image.repository, named)
+    rows = lake.read("images", *where).sort("checked_at").tail(1).to_dicts()
+    kept = ("digest", "media_type", "platform", "bytes", "layers", "checked_at")
+    return {name: rows[0][name] for name in kept} if rows else None

@@ -62,6 +62,25 @@ def run(lake: Lake, id: str) -> dict[str, Any]:
     return {**_summary(told), "outcomes": [{name: row[name] for name in kept} for row in outcomes]}
 
 
+def places(lake: Lake, image: str, sites: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The caches into which runs have brought an image, as each was left last; what was evicted is not there.
+
+    `expires_at` is when the cache lets go of it, where it says so.
+    """
+    kept = ("warmed", "already", "evicted")
+    last = (
+        lake.read("outcomes", pl.col("image") == image, pl.col("state").is_in(kept), *_of(None, sites))
+        .sort("finished_at")
+        .unique("cache", keep="last", maintain_order=True)
+        .filter(pl.col("state") != "evicted")
+    )
+    filled = lake.read("warmed", pl.col("image") == image).sort("filled_at").unique("cache", keep="last")
+    told = last.select("cache", "site", "driver", "digest", "finished_at", "run").join(
+        filled.select("cache", "expires_at"), on="cache", how="left"
+    )
+    return told.sort("cache").to_dicts()
+
+
 def _summary(row: dict[str, Any]) -> dict[str, Any]:
     """A run in a list: whose, when, its state and totals."""
     counts = {str(state): int(row[state]) for state in STATES}

@@ -1,10 +1,8 @@
-// What is being warmed, and the kill switch. Shares the helpers of page.js; names only ever become text nodes.
+// The view Runs, and the kill switch. Shares the helpers of page.js; names only ever become text nodes.
 "use strict";
 
 const SOON = 5_000; // ms between looks
-const warming = document.querySelector("#warming");
-const find = (name) => warming.querySelector(name);
-const told = find(".told");
+const find = (name) => document.querySelector(`#runs ${name}`);
 const watched = new Map(); // run -> what its events said so far
 
 async function command(path, body) {
@@ -17,24 +15,21 @@ async function command(path, body) {
 }
 
 // Do what a button says; a refusal is told in words, and everything is looked at again.
-async function act(words, work) {
-  told.textContent = words;
-  told.className = "told";
-  try {
-    told.textContent = (await work()) || "";
-  } catch (refused) {
-    told.textContent = refused.message;
-    told.className = "told bad";
+function say(words, kind = "") {
+  for (const each of document.querySelectorAll(".told")) {
+    each.textContent = words;
+    each.className = `told ${kind}`;
   }
-  await watch();
 }
 
-function size(bytes) {
-  if (bytes === null || bytes === undefined) return "–";
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let unit = 0;
-  for (; bytes >= 1000 && unit < units.length - 1; unit++) bytes /= 1000;
-  return `${unit && bytes < 10 ? bytes.toFixed(1) : Math.round(bytes)} ${units[unit]}`;
+async function act(words, work) {
+  say(words);
+  try {
+    say((await work()) || "");
+  } catch (refused) {
+    say(refused.message, "bad");
+  }
+  await watch();
 }
 
 function button(words, label, work, kind) {
@@ -43,16 +38,6 @@ function button(words, label, work, kind) {
   made.setAttribute("aria-label", label);
   made.addEventListener("click", work);
   return made;
-}
-
-function cells(...values) {
-  const line = element("tr");
-  for (const value of values) {
-    const cell = element("td");
-    cell.append(value === null || value === undefined ? "–" : value);
-    line.append(cell);
-  }
-  return line;
 }
 
 const going = (run) => run.state === "planning" || run.state === "running";
@@ -80,7 +65,7 @@ function progress(run) {
 function runRow(run) {
   const stop = going(run)
     ? button("Cancel", `Cancel ${run.id}`, () => act("Ending the run…", () => command(`v1/runs/${run.id}/cancel`).then(() => "")))
-    : "";
+    : button("Outcomes", `Outcomes of ${run.id}`, () => act("", () => read(`v1/runs/${run.id}`).then(ended)));
   const state = element("span", run.state, `state ${run.state}`);
   const line = cells(run.cache, state, progress(run), size(run.totals.bytes), run.started_at ? ago(run.started_at) : "–", stop);
   line.firstChild.title = run.id;
@@ -104,7 +89,7 @@ async function listen(run) {
       const parts = (text + value).split("\n\n");
       text = parts.pop();
       parts.forEach((part) => hear(heard, part));
-      await show();
+      await list();
     }
   } finally {
     await watch();
@@ -130,8 +115,8 @@ function scheduleRow(row) {
 }
 
 function planned(plan) {
-  const rows = plan.warms.map((warm) => cells(short(warm.image), size(warm.bytes), warm.reason));
-  rows.push(...plan.skipped.map((skip) => cells(short(skip.image), "–", `not warmed: ${skip.reason}`)));
+  const rows = plan.warms.map((warm) => cells(imageLink(warm.image), size(warm.bytes), warm.reason));
+  rows.push(...plan.skipped.map((skip) => cells(imageLink(skip.image), "–", `not warmed: ${skip.reason}`)));
   find(".planned tbody").replaceChildren(...rows);
   find(".planned .words").textContent =
     `Plan ${plan.id} for ${plan.cache}: ${counted(plan.warms.length, "image")} to warm, ${size(plan.bytes)}. Nothing was transferred.`;
@@ -139,59 +124,76 @@ function planned(plan) {
   find(".planned").dataset.plan = plan.id;
 }
 
-function asked() {
+function wanted() {
   const form = find("form");
   return { cache: form.elements.cache.value, top: Number(form.elements.top.value) };
+}
+
+function ended(run) {
+  find(".outcomes h3").textContent = `Outcomes of ${run.id}`;
+  find(".outcomes tbody").replaceChildren(...run.outcomes.map((each) =>
+    cells(imageLink(each.image), element("span", each.state, `state ${each.state}`), size(each.bytes), each.seconds === null ? "–" : each.seconds.toFixed(1), each.error || "")));
+  find(".outcomes").hidden = false;
+  return run.outcomes.length ? "" : "The run has no outcome.";
 }
 
 const begun = (run) => `Run ${run.id} begun.`;
 
 let lately = [];
 
-async function show() {
+async function list() {
   const rows = lately.map(runRow);
-  find(".runs tbody").replaceChildren(...rows);
-  find(".runs .none").hidden = rows.length > 0;
+  find(".lately tbody").replaceChildren(...rows);
+  find(".lately .none").hidden = rows.length > 0;
+}
+
+function switches(told) {
+  const since = told.since ? ` since ${ago(told.since)}, by ${told.by}` : "";
+  for (const each of document.querySelectorAll(".switch")) {
+    each.textContent = told.paused ? "Resume warming" : "Pause all warming";
+    each.setAttribute("aria-pressed", String(told.paused));
+  }
+  for (const each of document.querySelectorAll(".pausing")) {
+    each.textContent = told.paused ? `Nothing warms: paused${since}${told.why ? ` (${told.why})` : ""}.` : "Warming may begin at any time that a schedule or a person says.";
+    each.classList.toggle("bad", told.paused);
+  }
 }
 
 async function watch() {
   try {
-    const switched = await read("v1/pause");
+    switches(await read("v1/pause"));
     const [runs, schedules, caches] = await Promise.all(
-      [["v1/runs", { limit: 10 }], ["v1/schedules"], ["v1/caches"]].map((each) => read(...each)));
-    warming.hidden = false;
-    const since = switched.since ? ` since ${ago(switched.since)}, by ${switched.by}` : "";
-    find(".switch").textContent = switched.paused ? "Resume warming" : "Pause all warming";
-    find(".switch").setAttribute("aria-pressed", String(switched.paused));
-    find(".facts").textContent = switched.paused
-      ? `Nothing warms: paused${since}${switched.why ? ` (${switched.why})` : ""}.`
-      : `${counted(caches.total, "cache")}, ${counted(schedules.total, "schedule")}. Warming may begin at any time that a schedule or a person says.`;
-    find(".facts").classList.toggle("bad", switched.paused);
-    const picker = find("select");
-    if (picker.options.length !== caches.total) {
-      picker.replaceChildren(...caches.caches.map((cache) => new Option(cache.name, cache.name)));
+      [["v1/runs", { limit: 20 }], ["v1/schedules"], ["v1/caches"]].map((each) => read(...each)));
+    const select = find("select");
+    if (select.options.length !== caches.total) {
+      select.replaceChildren(...caches.caches.map((cache) => new Option(cache.name, cache.name)));
     }
     find("form").hidden = caches.total === 0;
     find(".empty-caches").hidden = caches.total > 0;
     lately = runs.runs;
     lately.filter((run) => going(run) && !watched.has(run.id)).forEach(listen);
-    await show();
+    await list();
     find(".schedules tbody").replaceChildren(...schedules.schedules.map(scheduleRow));
-    find(".schedules").hidden = schedules.total === 0;
+    find(".schedules .none").hidden = schedules.total > 0;
+    find(".schedules .scroll").hidden = schedules.total === 0;
   } catch (refused) {
-    if (refused.code === 401 || refused.code === 403) warming.hidden = true;
+    if (refused.code && refused.code !== 401 && refused.code !== 403) say(refused.message, "bad");
   }
 }
 
-find(".switch").addEventListener("click", () => {
-  const on = find(".switch").getAttribute("aria-pressed") === "true";
-  act(on ? "Resuming…" : "Pausing…", () => command(on ? "v1/resume" : "v1/pause").then(() => ""));
-});
+views.runs = watch;
+
+for (const each of document.querySelectorAll(".switch")) {
+  each.addEventListener("click", () => {
+    const on = each.getAttribute("aria-pressed") === "true";
+    act(on ? "Resuming…" : "Pausing…", () => command(on ? "v1/resume" : "v1/pause").then(() => ""));
+  });
+}
 find("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  act("Asking the cache what it holds…", () => command("v1/plans", asked()).then(planned));
+  act("Asking the cache what it holds…", () => command("v1/plans", wanted()).then(planned));
 });
-find(".now").addEventListener("click", () => act("Beginning…", () => command("v1/runs", asked()).then(begun)));
+find(".now").addEventListener("click", () => act("Beginning…", () => command("v1/runs", wanted()).then(begun)));
 find(".execute").addEventListener("click", () => {
   find(".planned").hidden = true;
   act("Beginning…", () => command("v1/runs", { plan: find(".planned").dataset.plan }).then(begun));
