@@ -2,7 +2,9 @@
 
 The shipped synthetic workload's generator (three offices) and the seven registries of `benchmarks.regimes`,
 each with seeds that nothing was tuned on. A model sees the hours before an origin and the images pulled until
-then. `oracle` knows the rate that the counts were drawn around, births included, which nobody can.
+then. `with pushes` is `auto` told of the tags that were pushed before the origin, too. `oracle` knows the
+rate that the counts were drawn around, births included, which nobody can; `of known` only that of images
+pulled before, `of pushed` that of images pulled or pushed before.
 """
 
 from __future__ import annotations
@@ -13,12 +15,17 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import polars as pl
 
 from benchmarks.regimes import REGIMES, Registry
 from models.build import grids
 from prewarm.demand import evaluation, forecasters
+from prewarm.demand.calendars import HOUR
+from prewarm.demand.distribution import Dispersion
 from prewarm.demand.evaluation import Tally
+from prewarm.demand.forecasters import Prior, fit
 from prewarm.demand.forecasters.baselines import BASELINES
+from prewarm.demand.newborn import newborns
 from prewarm.demo.workload import busy
 from prewarm.pipeline.demand.histories import prior
 
@@ -44,13 +51,48 @@ def measure(registry: Registry, hours: int, windows: int, tallies: defaultdict[s
     at = evaluation.origins(grid, windows, hours)
     own = {model: tallies[model] for model in loaded}
     evaluation.score(loaded, grid, at, hours, shipped.dispersion, own, time.perf_counter)
-    for origin in at if registry.rate.size else ():
-        ahead = slice(origin, origin + hours)
-        y = grid.counts[:, ahead].toarray()
-        rate = registry.rate[:, ahead].astype(np.float32)
-        seen = np.diff(grid.until(origin).counts.indptr) > 0
-        tallies["oracle"].add(y, rate, shipped.dispersion)
-        tallies["of known"].add(y, rate * seen[:, None], shipped.dispersion)
+    for origin in at:
+        if registry.rate.size:
+            _oracles(registry, origin, hours, shipped.dispersion, tallies)
+        if registry.pushes.height:
+            _with_pushes(registry, origin, hours, shipped, tallies["with pushes"])
+
+
+def _oracles(
+    registry: Registry, origin: int, hours: int, spread: Dispersion, tallies: defaultdict[str, Tally]
+) -> None:
+    """Rank one window by the true rate: of all, of those pulled before, of those pushed before, too."""
+    grid, ahead = registry.grid, slice(origin, origin + hours)
+    y = grid.counts[:, ahead].toarray()
+    rate = registry.rate[:, ahead].astype(np.float32)
+    pulled = np.diff(grid.until(origin).counts.indptr) > 0
+    names = set(_pushed_before(registry, origin)["image"])
+    pushed = pulled | np.array([image in names for image in grid.images])
+    tallies["oracle"].add(y, rate, spread)
+    tallies["of known"].add(y, rate * pulled[:, None], spread)
+    tallies["of pushed"].add(y, rate * pushed[:, None], spread)
+
+
+def _with_pushes(registry: Registry, origin: int, hours: int, shipped: Prior, tally: Tally) -> None:
+    """Score `auto` on one window with the tags that were pushed before it, as the product ranks them."""
+    grid, history = registry.grid, registry.grid.until(origin)
+    rows = np.flatnonzero(np.diff(history.counts.indptr))
+    known = history.of(rows)
+    answers = fit(forecasters.load("auto", shipped), known, shipped.dispersion)
+    born = newborns(known, _pushed_before(registry, origin))
+    place = {image: row for row, image in enumerate(grid.images)}
+    never = [image for image in born.images if image not in place]  # pushed, and pulled by nobody to the end
+    place |= {image: len(place) + row for row, image in enumerate(never)}
+    y = grid.counts[:, origin : origin + hours].toarray()
+    y = np.vstack([y, np.zeros((len(never), hours), dtype=y.dtype)])
+    mean = np.zeros(y.shape, dtype=np.float32)
+    mean[rows] = answers.means(range(hours))
+    mean[[place[image] for image in born.images]] = born.means(range(hours))
+    tally.add(y, mean, answers.dispersion)
+
+
+def _pushed_before(registry: Registry, origin: int) -> pl.DataFrame:
+    return registry.pushes.filter(pl.col("timestamp") < registry.grid.start + origin * HOUR)
 
 
 def main(seeds: tuple[int, ...]) -> None:
@@ -68,7 +110,7 @@ def main(seeds: tuple[int, ...]) -> None:
             f"{'hours with pulls':16}"
             + "".join(f"{_hours(tallies['auto']):>13}" for tallies in found.values())
         )
-        for model in (*MODELS, "oracle", "of known"):
+        for model in (*MODELS, "with pushes", "of known", "of pushed", "oracle"):
             print(
                 f"{model:16}" + "".join(_cell(tallies.get(model)) for tallies in found.values()), flush=True
             )

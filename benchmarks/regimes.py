@@ -8,8 +8,8 @@ seeds give equal grids. All are labelled synthetic.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from prewarm.demand.calendars import Clock, Site, clock
+from prewarm.demand.calendars import HOUR, Clock, Site, clock
 from prewarm.demand.counts import Counts
 from prewarm.demand.series import WEEK, Grid, repositories
 
@@ -25,12 +25,19 @@ START = datetime(2026, 9, 7, tzinfo=UTC)  # a Monday
 WEEKS = 6
 
 
+def _pushes(births: Iterable[tuple[str, int]]) -> pl.DataFrame:
+    """The pushes of images with their hour, as the lake would tell them: `timestamp, image`."""
+    rows = [{"timestamp": START + hour * HOUR, "image": name} for name, hour in births]
+    return pl.DataFrame(rows, schema={"timestamp": pl.Datetime("us", "UTC"), "image": pl.String})
+
+
 @dataclass(frozen=True, eq=False)
 class Registry:
-    """A grid, and the rate that its counts were drawn around: what an oracle would know."""
+    """A grid, the rate that its counts were drawn around (what an oracle would know), and the pushes."""
 
     grid: Grid
     rate: NDArray[np.float64]
+    pushes: pl.DataFrame = field(default_factory=lambda: _pushes([]))
 
 
 @dataclass
@@ -41,14 +48,17 @@ class _Draft:
     told: Clock
     names: list[str]
     rates: list[NDArray[np.float64]]
+    births: list[tuple[str, int]] = field(default_factory=list)  # images whose push is known, and its hour
 
     @property
     def hours(self) -> int:
         return len(self.told.hour)
 
-    def add(self, name: str, rate: NDArray[np.float64]) -> None:
+    def add(self, name: str, rate: NDArray[np.float64], pushed: int | None = None) -> None:
         self.names.append(f"docker.io/{name}")
         self.rates.append(rate)
+        if pushed is not None:
+            self.births.append((self.names[-1], pushed))
 
     def shocks(self, size: float = 0.2) -> NDArray[np.float64]:
         """A busier or quieter factor for every day."""
@@ -78,7 +88,7 @@ def builds(seed: int) -> Registry:
             life = np.exp(-np.arange(12) / draft.rng.uniform(1, 4)) * draft.rng.lognormal(0.5, 0.7)
             rate = np.zeros(draft.hours)
             rate[hour : hour + 12] = life[: draft.hours - hour]
-            draft.add(f"ci/s{number:02}:build-{build}", rate)
+            draft.add(f"ci/s{number:02}:build-{build}", rate, pushed=hour)
             builder[hour] += 1
         draft.add(f"ci/s{number:02}:main", 0.5 * builder + 0.2 * _rhythm(draft, "work"))
         draft.add(f"library/builder{number % 4}:{number}", builder + 0.02)
@@ -182,7 +192,7 @@ def monorepo(seed: int) -> Registry:
             nightly = (
                 (told.hour == 2) & (np.arange(draft.hours) > hour) & (np.arange(draft.hours) <= succeeded)
             )
-            draft.add(f"mono/service{service:02}:{hour:04}", rate + 2.0 * nightly)
+            draft.add(f"mono/service{service:02}:{hour:04}", rate + 2.0 * nightly, pushed=hour)
     week = np.arange(draft.hours) // WEEK
     for number, rate in enumerate(bases):
         for monday in range(WEEKS):
@@ -265,4 +275,4 @@ def _drawn(draft: _Draft, exact: str | None = None) -> Registry:
         counts=Counts.of(counts[pulled]),
         observed=np.ones(draft.hours, dtype=np.bool_),
     )
-    return Registry(grid, rate[pulled])
+    return Registry(grid, rate[pulled], _pushes(draft.births))
