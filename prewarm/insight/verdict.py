@@ -23,7 +23,7 @@ class Answer(StrEnum):
     @property
     def words(self) -> str:
         """As a sentence begins."""
-        return self if self is Answer.FIX_FIRST else f"pre-warming {self}"
+        return {Answer.PAYS: "pre-warming pays", Answer.NO: "do not pre-warm"}.get(self, str(self))
 
 
 @dataclass(frozen=True, slots=True)

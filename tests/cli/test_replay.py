@@ -26,7 +26,7 @@ def test_the_table_shows_the_rival_first_and_ends_with_a_verdict(read: Prewarm) 
     assert order == sorted(order)
     assert "misses by cause" in ran.out
     assert "not replayed: bigger-disk: a disk without limit evicts nothing (--capacity)" in ran.out
-    assert "default: pre-warming does not pay" in ran.out
+    assert "default: do not pre-warm" in ran.out
 
 
 def test_json_is_one_object_with_the_promised_keys(read: Prewarm) -> None:
