@@ -118,6 +118,14 @@ class Counts:
         last[filled] = self.indices[self.indptr[filled + 1] - 1]
         return last
 
+    def since(self, born: NDArray[np.integer], width: int) -> NDArray[np.float32]:
+        """Pulls by hour since the hour `born` of each image, images x width; 0 beyond the last hour."""
+        pulls = np.zeros((self.shape[0], width), dtype=np.float32)
+        age = self.indices - born[self.rows]
+        kept = (age >= 0) & (age < width)
+        pulls[self.rows[kept], age[kept]] = self.data[kept]
+        return pulls
+
     def toarray(self) -> NDArray[np.float32]:
         """All cells, images x hours."""
         dense = np.zeros(self.shape, dtype=np.float32)

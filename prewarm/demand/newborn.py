@@ -115,10 +115,7 @@ def _lives(
     """The lives of images born in these hours; row -1 is an image that was never pulled."""
     pulls = np.zeros((len(rows), NEVER), dtype=np.float32)
     there = np.flatnonzero(rows >= 0)
-    cells = history.counts[rows[there]]
-    age = cells.indices - born[there][cells.rows]
-    kept = (age >= 0) & (age < NEVER)
-    pulls[there[cells.rows[kept]], age[kept]] = cells.data[kept]
+    pulls[there] = history.counts[rows[there]].since(born[there], NEVER)
     waited = np.where(pulls.any(axis=1), (pulls > 0).argmax(axis=1), NEVER)
     return _Lives(repository, np.clip(history.hours - born, 0, NEVER), waited, pulls)
 

@@ -1,7 +1,8 @@
 """The default: a few simple views of each image, averaged by how well each of them did lately.
 
 No view is right for every image. The profile knows rhythms, the last hours know bursts, the same hour of
-the last weeks knows jobs that keep their hour, a long mean knows what has no rhythm at all. Each is asked
+the last weeks knows jobs that keep their hour, a long mean knows what has no rhythm at all, and what became
+of earlier tags knows what a young one will have (see `lives`). Each is asked
 what it would have said at origins of the last week; an image weighs its views by their discounted Poisson
 deviance there, tempered by how much burstier than Poisson it is. Images too young to tell borrow the
 losses of other images of their age. (Discounted model averaging: Raftery, Kárný and Ettler, 2010.)
@@ -33,6 +34,7 @@ from prewarm.demand.distribution import Dispersion, learnt
 from prewarm.demand.forecasters import FLAT, Prior, rivals
 from prewarm.demand.forecasters.baselines import last_hours, same_hours, weighted_mean
 from prewarm.demand.forecasters.intervals import due
+from prewarm.demand.forecasters.lives import YOUNG, ebbing
 from prewarm.demand.forecasters.profile import (
     Fitted,
     Profile,
@@ -45,8 +47,10 @@ from prewarm.demand.series import Grid
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VIEWS = ("profile", "last hours", "last day", "last weeks", "hour of week", "hour of day", "interval")
-FADING = (1, 2)  # views that say nothing of hours more than a day ahead; the long mean takes their weight
+VIEWS = ("profile", "last hours", "last day", "last weeks", "hour of week", "hour of day", "interval", "age")
+AGE = VIEWS.index("age")
+# Views that say nothing of hours more than a day ahead; the long mean takes their weight.
+FADING = (1, 2, AGE)
 LONG = 3
 HALF_LIVES = (1.5, 8.0, 168.0)  # hours, of the three plain means
 WEEKLY = (0.4, 0.3, 0.2, 0.1)  # weights of the same hour of the week, the latest first
@@ -59,14 +63,14 @@ LEADS = ((0, 3), (3, HORIZON))  # an image has weights for each of these stretch
 SPANS = ((0, 1), (1, 3), (3, 8), (8, HORIZON))  # a state has a factor for each of these
 FORGET = 0.9  # a loss of yesterday weighs so much of one of today
 TEMPERATURE = 3.0
-BORROWED = 16.0  # tests that the losses of all images of its age are worth to an image
+BORROWED = (64.0, 64.0, 32.0, 16.0, 16.0)  # tests that the losses of its class of AGES are worth
 PLAIN = 24.0  # hours, half-life of the mean that the average is hedged with
 HEDGE = 0.2  # perfectly ranked hours that one was ahead by, for its odds to be e times as good
 FLOOR = 0.01  # of a mean whose loss is taken
 LEAST = 1e-3  # of an image's plain rate, added to its mean: without it the order among the unlikely is noise
 
 SILENCES = (0.7, 2.0, 5.0, 12.0, 24.0, 48.0, 120.0)  # hours of activity since the last pull
-AGES = (4, 24, 72, 168)  # hours since the first pull
+AGES = (4, 24, YOUNG, 168)  # hours since the first pull
 STATES = (len(SILENCES) + 1) * (len(AGES) + 1) * 2
 DOUBT = 2.0  # pulls that a state's factor is shrunk towards 1 with
 FACTORS = (0.02, 1.3)
@@ -96,8 +100,9 @@ class Auto:
         activity = _activity(profile)
         tests = list(_tests(self.prior, busy, activity))
         young = np.digitize(busy.hours - busy.counts.first(), AGES)
-        weights = np.stack([_weights(tests, young, *span) for span in LEADS])
-        averages = [test.average(weights) for test in tests]
+        losses = [_losses(tests, len(busy.images), *span) for span in LEADS]
+        weights = np.stack([loss.weights(young) for loss in losses])
+        averages = [test.average([loss.weights(test.age) for loss in losses]) for test in tests]
         factors = np.stack([_factors(tests, averages, *span) for span in SPANS])
         said = [test.expected(average, factors) for test, average in zip(tests, averages, strict=True)]
         shares = _shares(tests, said)
@@ -192,11 +197,12 @@ class _Test:
     day: int  # before the cutoff, that the test lies in
     rivals: dict[str, NDArray[np.float64]]  # how well each baseline ranked, by hour
 
-    def average(self, weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    def average(self, weights: list[NDArray[np.float64]]) -> NDArray[np.float32]:
         """The average of the views by the weights of each stretch of leads, image x hour."""
         mean = np.empty(self.pulls.shape, dtype=np.float32)
-        for weight, (begin, end) in zip(weights.astype(np.float32), LEADS, strict=True):
-            np.einsum("vi,vih->ih", weight, self.views[:, :, begin:end], out=mean[:, begin:end])
+        for weight, (begin, end) in zip(weights, LEADS, strict=True):
+            part = self.views[:, :, begin:end]
+            np.einsum("vi,vih->ih", weight.astype(np.float32), part, out=mean[:, begin:end])
         return np.maximum(mean, np.float32(1e-4))
 
     def expected(self, average: NDArray[np.float32], factors: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -247,13 +253,31 @@ def _views(history: Grid, ahead: range, profile: NDArray[np.float32]) -> NDArray
             by_week,
             by_day,
             due(history, ahead, flat[-1]),
+            ebbing(history, ahead, flat[-1]),
         ]
     )
 
 
-def _weights(tests: list[_Test], young: NDArray[np.int64], begin: int, end: int) -> NDArray[np.float64]:
-    """Weights of the views over the leads `begin` to `end`, view x image; columns add up to 1."""
-    loss = np.zeros((len(VIEWS), len(young)))
+@dataclass(frozen=True, eq=False)
+class _Losses:
+    """How far each view was off over one stretch of leads."""
+
+    own: NDArray[np.float64]  # view x image, discounted
+    pooled: NDArray[np.float64]  # view x class of AGES, the mean of a test of such an image
+    spread: NDArray[np.float64]  # image: how much burstier than Poisson it is, around its best view
+
+    def weights(self, age: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Weights of the views for images of these ages, view x image; columns add up to 1."""
+        loss = self.own + np.array(BORROWED)[age] * self.pooled[:, age]
+        loss[AGE, age > AGES.index(YOUNG)] = np.inf  # it tells nothing of them
+        temperature = 2 * TEMPERATURE * np.maximum(1, self.spread)
+        weights = np.exp(-(loss - loss.min(axis=0)) / temperature)
+        return np.asarray(weights / weights.sum(axis=0), dtype=np.float64)
+
+
+def _losses(tests: list[_Test], images: int, begin: int, end: int) -> _Losses:
+    """The losses of the views over the leads `begin` to `end`."""
+    loss = np.zeros((len(VIEWS), images))
     excess, expected = np.ones(loss.shape), np.ones(loss.shape)
     pooled = np.zeros((len(VIEWS), len(AGES) + 1))
     tested = np.zeros(len(AGES) + 1)
@@ -268,11 +292,7 @@ def _weights(tests: list[_Test], young: NDArray[np.int64], begin: int, end: int)
         tested += np.bincount(test.age, test.there, len(tested))
         for view in range(len(VIEWS)):
             pooled[view] += np.bincount(test.age, own[view], len(tested))
-    loss += BORROWED * (pooled / np.maximum(tested, 1))[:, young]
-    spread = (excess / expected).min(axis=0)  # beside a Poisson's, around the best view
-    temperature = 2 * TEMPERATURE * np.maximum(1, spread)
-    weights = np.exp(-(loss - loss.min(axis=0)) / temperature)
-    return np.asarray(weights / weights.sum(axis=0), dtype=np.float64)
+    return _Losses(loss, pooled / np.maximum(tested, 1), (excess / expected).min(axis=0))
 
 
 def _deviance(pulls: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float32]:
