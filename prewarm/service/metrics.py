@@ -13,11 +13,15 @@ from fastapi import APIRouter, Request, Response
 
 from prewarm import __version__
 from prewarm.errors import PrewarmError
+from prewarm.lake import Lake
 from prewarm.service.board import Now, board
+from prewarm.service.measures import Measure, measure
 
 if TYPE_CHECKING:
     from prewarm.pipeline.demand.overviews import Overview
     from prewarm.service.feeding import Feed
+    from prewarm.service.workshop import Workshop
+    from prewarm.settings import Settings
 
 router = APIRouter(tags=["metrics"])
 
@@ -39,7 +43,9 @@ def metrics(request: Request, now: Now) -> Response:
     """How far logs are read, what is expected, what runs did, and how the service is doing."""
     families = [*_service(request), *_deliveries(request.app.state.feed)]
     with suppress(PrewarmError):  # prewarm_ready says so
-        families += _lake(board(request).read().overview, now)
+        overview = board(request).read().overview
+        families += _lake(overview, now)
+        families += _measured(_measures(request, [view.site.name for view in overview.views.values()], now))
     body = "".join(_lines(family) for family in families)
     return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -118,6 +124,41 @@ def _lake(overview: Overview, now: datetime) -> list[Family]:
             "counter",
             "Bytes that runs transferred.",
             [({"cache": cache}, count) for cache, count in _bytes(overview).items()],
+        ),
+    ]
+
+
+def _measures(request: Request, sites: list[str], now: datetime) -> list[Measure]:
+    """As of this hour, or of the last one that was measured."""
+    settings: Settings = request.app.state.settings
+    workshop: Workshop = request.app.state.workshop
+    hour = now.replace(minute=0, second=0, microsecond=0)
+
+    def made() -> list[Measure]:
+        return measure(Lake.open(settings.lake), settings, sites, now)
+
+    return workshop.latest("measures", (hour, tuple(sites)), made) or []
+
+
+def _measured(measures: list[Measure]) -> list[Family]:
+    return [
+        Family(
+            "prewarm_hit_ratio",
+            "gauge",
+            "Share of the last day's pulls that the cache served, as of the hour.",
+            [({"site": m.site}, m.hit_ratio) for m in measures if m.hit_ratio is not None],
+        ),
+        Family(
+            "prewarm_seconds_saved_total",
+            "counter",
+            "Seconds of waiting that warmed images saved, modelled from their bytes.",
+            [({"site": m.site}, m.seconds_saved) for m in measures],
+        ),
+        Family(
+            "prewarm_wasted_bytes_total",
+            "counter",
+            "Bytes that runs transferred of images that nobody pulled in their hours.",
+            [({"site": m.site}, m.wasted_bytes) for m in measures],
         ),
     ]
 

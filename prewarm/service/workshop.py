@@ -31,6 +31,8 @@ class Workshop:
         self._thread = ThreadPoolExecutor(1, "workshop")
         self._made: OrderedDict[Hashable, Future[Any]] = OrderedDict()
         self._waiting = 0
+        self._begun: dict[str, tuple[Hashable, Future[Any]]] = {}
+        self._latest: dict[str, Any] = {}
 
     def answer(self, question: Hashable, make: Callable[[], T]) -> T:
         """What `make` gives for `question`; for a thread that may wait.
@@ -53,6 +55,20 @@ class Workshop:
                     del self._made[question]
         found: T = future.result()
         return found
+
+    def latest(self, kind: str, question: Hashable, make: Callable[[], T]) -> T | None:
+        """What was made last for any question of this kind; None before the first. Waits for nothing.
+
+        A new question is begun unless one of its kind is going on.
+        """
+        with self._lock:
+            asked, future = self._begun.get(kind, (None, None))
+            if future is not None and future.done() and future.exception() is None:
+                self._latest[kind] = future.result()
+            if asked != question and (future is None or future.done()):
+                self._begun[kind] = (question, self._thread.submit(make))
+            found: T | None = self._latest.get(kind)
+            return found
 
     @property
     def made(self) -> int:
