@@ -76,7 +76,7 @@ class Run:
         return {
             **{state: states[state] for state in STATES},
             "bytes": sum(outcome.bytes for outcome in self.outcomes),
-            "seconds": (self.finished_at - self.started_at).total_seconds(),
+            "seconds": _took(self.started_at, self.finished_at),
         }
 
 
@@ -249,10 +249,14 @@ class _Crew:
     def _finish(self, outcome: Outcome) -> None:
         if outcome.started_at is not None:
             now = self.clock()
-            seconds = (now - outcome.started_at).total_seconds()
-            outcome = replace(outcome, finished_at=now, seconds=seconds)
+            outcome = replace(outcome, finished_at=now, seconds=_took(outcome.started_at, now))
         self.outcomes[outcome.image] = outcome
         self.on_event(Event(outcome.image, outcome))
+
+
+def _took(begun: datetime, ended: datetime) -> float:
+    """Seconds between two readings of the clock; 0 when it was set back in between."""
+    return max((ended - begun).total_seconds(), 0.0)
 
 
 def _moved(warm: Warm, image: Image) -> str | None:

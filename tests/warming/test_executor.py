@@ -261,6 +261,15 @@ async def test_times_come_from_the_given_clock() -> None:
     assert outcome.seconds == 1.0
 
 
+async def test_a_clock_that_is_set_back_makes_nothing_take_less_than_no_time() -> None:
+    hours = itertools.count()
+    plan = plan_of(warm(A, 1), warm(B, 2))
+    result = await execute(plan, MemoryCache([A, B]), clock=lambda: EIGHT - timedelta(hours=next(hours)))
+    assert states(result) == ["warmed", "warmed"]
+    assert [outcome.seconds for outcome in result.outcomes] == [0.0, 0.0]
+    assert result.totals["seconds"] == 0.0
+
+
 def test_one_run_per_cache_at_a_time(tmp_path: Path) -> None:
     """The second is refused in words; another cache is free; afterwards it is free again."""
     with lock(tmp_path, "office", EIGHT):
