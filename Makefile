@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CODE   := prewarm tests benchmarks data models
 
-.PHONY: help setup demo test check e2e soak bench models docs pictures format lint types imports docs-check lock build clean
+.PHONY: help setup demo test check e2e soak bench models docs pictures screenshots format lint types imports docs-check lock build clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -46,6 +46,12 @@ docs-check: $(READY)
 
 docs: $(READY)  ## write the generated parts of the docs again
 	$(BIN)/cog -r docs/cli.md docs/api.md docs/configuration.md docs/architecture.md
+
+screenshots: $(READY)  ## take the README's pictures of the page again, by the browser tests (needs chromium)
+	mkdir -p dist/screenshots
+	PREWARM_SCREENSHOTS=dist/screenshots $(BIN)/pytest -q -m e2e tests/e2e/test_page.py
+	cp dist/screenshots/page-now-light.png docs/pictures/page-now.png
+	cp dist/screenshots/page-image-docker.io-library-postgres-16-light.png docs/pictures/page-image.png
 
 pictures: $(READY)  ## draw the pictures of docs/reports.md again
 	$(BIN)/python docs/pictures/draw.py
