@@ -50,7 +50,7 @@ def members(clients: pl.Series, group: str, groups: Groups) -> pl.Series:
     """
     names = clients.unique().cast(pl.String)
     try:
-        network = ip_network(group)
+        network = ip_network(group, strict=False)
     except ValueError:
         found = [name for name in names if group_of(name, groups) == group]
     else:
@@ -61,7 +61,9 @@ def members(clients: pl.Series, group: str, groups: Groups) -> pl.Series:
 
 
 def _address(client: str | None) -> IPv4Address | IPv6Address | None:
+    """The address of a client; one of IPv4 that a listener of both kinds wrote as IPv6 is one of IPv4."""
     try:
-        return ip_address(client or "")
+        address = ip_address(client or "")
     except ValueError:
         return None
+    return getattr(address, "ipv4_mapped", None) or address

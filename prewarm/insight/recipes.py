@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 
 from prewarm.insight.traits import Traits
@@ -25,7 +26,7 @@ def _morning(traits: Traits) -> str:
 
 
 def _mirror(traits: Traits, *more: str) -> str:
-    keys = ['driver = "mirror"', 'url = "http://127.0.0.1:5000"', f'site = "{traits.site}"', *more]
+    keys = ['driver = "mirror"', 'url = "http://127.0.0.1:5000"', f"site = {_text(traits.site)}", *more]
     return "[caches.mirror]\n" + "\n".join(keys) + "\n"
 
 
@@ -34,29 +35,38 @@ def _longer(traits: Traits) -> str:
 
 
 def _always(traits: Traits) -> str:
-    return _mirror(traits, f'always = ["{traits.repository}:{traits.cache_tag}"]')
+    return _mirror(traits, f"always = [{_text(f'{traits.repository}:{traits.cache_tag}')}]")
 
 
 def _never(traits: Traits) -> str:
-    return _mirror(traits, f'never = ["{traits.repository}:*"]')
+    return _mirror(traits, f"never = [{_text(f'{traits.repository}:*')}]")
 
 
 def _replica(traits: Traits) -> str:
-    keys = ['driver = "replica"', 'url = "https://registry.example.com"', f'site = "{traits.site}"']
-    keys.append(f'allow = ["{traits.repository}:*"]')
+    keys = ['driver = "replica"', 'url = "https://registry.example.com"', f"site = {_text(traits.site)}"]
+    keys.append(f"allow = [{_text(f'{traits.repository}:*')}]")
     return _source(traits) + "[caches.replica]\n" + "\n".join(keys) + "\n"
 
 
 def _edge(traits: Traits) -> str:
-    keys = ['driver = "mirror"', 'url = "https://edge.example.com"', f'site = "{traits.site}"']
-    keys.append(f'upstream = "{traits.repository.partition("/")[0]}"')
+    keys = ['driver = "mirror"', 'url = "https://edge.example.com"', f"site = {_text(traits.site)}"]
+    keys.append(f"upstream = {_text(_host(traits))}")
     return _source(traits) + "[caches.edge]\n" + "\n".join(keys) + "\n"
 
 
 def _source(traits: Traits) -> str:
-    host = traits.repository.partition("/")[0]
+    host = _host(traits)
     url = "https://registry-1.docker.io" if host == HUB else f"https://{host}"
-    return f'[registries."{host}"]\nurl = "{url}"\n\n'
+    return f"[registries.{_text(host)}]\nurl = {_text(url)}\n\n"
+
+
+def _host(traits: Traits) -> str:
+    return traits.repository.partition("/")[0]
+
+
+def _text(value: str) -> str:
+    """A basic string of TOML 1.0: names come from logs, and may hold anything."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _word(traits: Traits) -> str:

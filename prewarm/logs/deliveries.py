@@ -61,27 +61,45 @@ def read(body: bytes, content_type: str, headers: Mapping[str, str]) -> list[Rec
 def sites(records: Iterable[Record]) -> set[str]:
     """The sites that lines name themselves, as the format `events` has them: JSON objects, or CSV.
 
-    Lines of other formats name none; webhooks are of their source's site.
+    Each line is judged by itself, and JSON inside JSON, too. Lines of other formats name none; webhooks are
+    of their source's site. Raises UnreadableInput for CSV that cannot be read.
     """
     found: set[str] = set()
     for record in records:
-        if record.kind == "lines" and b"site" in record.text:
-            found |= _sites(record.text.decode("utf-8", "replace").splitlines())
+        if record.kind == "lines":
+            lines = record.text.decode("utf-8", "replace").splitlines()
+            found |= _in_csv([line for line in lines if not line.lstrip().startswith(("{", "["))])
+            found.update(*map(_in_json, lines))
     return found
 
 
-def _sites(lines: list[str]) -> set[str]:
-    if not lines[0].lstrip().startswith("{"):
-        return {row["site"] for row in csv.DictReader(lines, restkey="") if row.get("site")}
-    values = map(_object, lines)
-    return {str(value["site"]) for value in values if isinstance(value, dict) and value.get("site")}
-
-
-def _object(line: str) -> Any:
+def _in_csv(lines: list[str]) -> set[str]:
+    heads = [number for number, line in enumerate(lines) if "site" in line.lower()]
     try:
-        return json.loads(line)
+        rows = csv.DictReader(lines[heads[0] :], restkey="") if heads else ()
+        return {str(row["site"]) for row in rows if row.get("site")}
+    except csv.Error as error:
+        raise UnreadableInput(f"a line is no CSV ({error}); expected timestamp,image,client,site") from None
+
+
+def _in_json(line: str, depth: int = 4) -> set[str]:
+    """The sites that a JSON text names, also in texts that it holds."""
+    if depth == 0 or "{" not in line:
+        return set()
+    found: set[str] = set()
+
+    def seen(pairs: list[tuple[str, Any]]) -> None:  # every one of a key that is there twice
+        for key, value in pairs:
+            if key == "site" and value:
+                found.add(str(value))
+            elif isinstance(value, str):
+                found.update(_in_json(value, depth - 1))
+
+    try:
+        json.loads(line, object_pairs_hook=seen)
     except (ValueError, RecursionError):  # some other format's, or nobody's
-        return None
+        return set()
+    return found
 
 
 def _of_json(body: bytes, batch: int | None) -> list[Record]:

@@ -43,18 +43,29 @@ def of(accesses: pl.DataFrame, written: datetime | None) -> pl.DataFrame:
     logged = told.filter(pl.col("family").is_in(_IN_ORDER))
     if logged.select((pl.col("at").diff() < -FAR).any()).item():  # in order: none is apart
         apart = _apart(logged).select("offset", pl.lit(APART).alias("apart"))
-        told = told.join(apart, on="offset", how="left", maintain_order="left").with_columns(
+        told = told.join(apart.unique("offset"), on="offset", how="left", maintain_order="left").with_columns(
             pl.coalesce("skewed", "apart").alias("skewed")
         )
     return told.filter(pl.col("skewed").is_not_null()).select("offset", "skewed")
 
 
 def _apart(logged: pl.DataFrame) -> pl.DataFrame:
-    """Lines ahead of those before and after them, or behind them; a step that lasts is another day."""
+    """Lines ahead of those before and after them, or behind them; a step that lasts is another day.
+
+    Neighbours that are hours apart themselves tell nothing.
+    """
     at = pl.col("at").cast(pl.Int64)
-    before = at.shift(1).rolling_median(NEIGHBOURS, min_samples=1)
-    after = at.reverse().shift(1).rolling_median(NEIGHBOURS, min_samples=1).reverse()
     far = FAR // timedelta(microseconds=1)
+    before, close_before = _around(at.shift(1), far)
+    after, close_after = (each.reverse() for each in _around(at.reverse().shift(1), far))
     ahead = (at > before + far) & (at > after + far)
     behind = (at < before - far) & (at < after - far)
-    return logged.filter(ahead | behind)
+    return logged.filter((ahead | behind) & close_before & close_after)
+
+
+def _around(at: pl.Expr, far: int) -> tuple[pl.Expr, pl.Expr]:
+    """The median of the last NEIGHBOURS, and whether the middle half of them is together."""
+    quarter, half, most = (
+        at.rolling_quantile(part, "nearest", NEIGHBOURS, min_samples=1) for part in (0.25, 0.5, 0.75)
+    )
+    return half, most - quarter <= far

@@ -167,7 +167,7 @@ def probe(path: str, seen: int) -> tuple[int | None, bool]:
 
 def line_at(chunk: Chunk, offset: int) -> bytes:
     """The line of the chunk that begins at this offset of the file."""
-    return chunk.data[offset - chunk.offset :].partition(b"\n")[0]
+    return chunk.data[offset - chunk.offset :].partition(b"\n")[0].removesuffix(b"\r")
 
 
 def lines(chunk: Chunk) -> tuple[pl.DataFrame, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,6 +35,18 @@ def test_its_config_loads(tmp_path: Path, strategy: str) -> None:
 
     (cache,) = settings.caches.values()
     assert cache.site == "boise"
+
+
+@pytest.mark.parametrize("strategy", RECIPES)
+def test_names_from_logs_stay_values(strategy: str) -> None:
+    """Whatever a sender calls its site: no key of its own, no terminal escape, the name as it is."""
+    site = 'x"\nalways = ["docker.io/evil/miner:1"]\nä = "\x1b[31m\x7f'
+    text = config(strategy, replace(_traits(), site=site))
+    assert text is not None
+    (cache,) = tomllib.loads(text)["caches"].values()
+    assert cache["site"] == site
+    assert not any("evil" in str(value) for key, value in cache.items() if key != "site")
+    assert "\x1b" not in text
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,12 @@ def test_quiet_hours_are_no_wrong_clock() -> None:
     assert told([*day(), *(time - timedelta(days=2) for time in day() if time)]) == {}
 
 
+def test_the_seam_of_two_sparse_logs_is_no_wrong_clock() -> None:
+    """Where neighbours are hours apart, nobody knows what time it was around a line."""
+    sparse = [BEGIN + timedelta(minutes=90 * n) for n in range(40)]
+    assert told([*sparse, *sparse]) == {}
+
+
 def test_a_long_download_is_no_wrong_clock() -> None:
     """Some logs stamp the start of a request and write it at its end."""
     times = day()

@@ -18,6 +18,7 @@ PARTS = ("head", "request", "size", "referer", "blank", "agent", "rest")
 _STAMP = "[%d/%b/%Y:%H:%M:%S %z] "
 _STAMP_LENGTH = len("[24/Nov/2026:01:58:42 +0000] ")
 _IDENT = r"^[\w.+-]+$"  # as identd told it; with blanks behind it, it is what a shipper put before the line
+_IPV4 = r"^[0-9]{1,3}(?:\.[0-9]{1,3}){3}$"  # the client, behind a host's name: not as identd tells it
 _FORWARDED = r'^ "([0-9A-Fa-f:.]+)(?:,[^"]*)?"'
 _INGRESS = r"^ [0-9]+ (?P<took>[0-9.]+) \[[^\]]*\] \[[^\]]*\] .* (?P<request>[0-9a-f]{32})$"
 _CACHE = (  # alone between blanks, quotes or a name and its value
@@ -61,7 +62,8 @@ def _clients(texts: pl.Series) -> pl.DataFrame:
     """`client` and `user` of each `who`, and `named`: whether it is one."""
     words = _words(pl.col("who"), "peer", "ident", "user")
     found = pl.DataFrame({"who": texts}).select("who", words.alias("_")).unnest("_")
-    alone = pl.col("ident").str.contains(_IDENT) & pl.col("user").str.contains(r"^\S+ $")
+    told = pl.col("ident").str.contains(_IDENT) & ~pl.col("ident").str.contains(_IPV4)
+    alone = told & pl.col("user").str.contains(r"^\S+ $")
     named = ((pl.col("ident") == "-") | alone) & (pl.col("peer") != "")
     return found.select(
         "who",

@@ -215,7 +215,7 @@ def parse(unit: Unit) -> Read:
         _placed(told, unit.source, base),
         parsed.ignored,
         {**parsed.malformed, **{reason: count for reason, count in reasons.items() if count}},
-        {**parsed.examples, **shown},
+        {} if unit.source.client_key else {**parsed.examples, **shown},  # lines name clients
         skewed,
         not chunk.whole and wrappers.unfinished(unit.chunk.data, unit.log.wrappers) < len(unit.chunk.data),
     )

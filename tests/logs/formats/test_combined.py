@@ -107,6 +107,7 @@ def test_an_address_of_version_6_loses_brackets_and_port() -> None:
 def test_identd_may_have_told_a_name() -> None:
     """The second field is nearly always a dash; what a shipper put before a line is no client."""
     assert only(LINE.replace("- ci", "ident ci")) == only(LINE)
+    assert parse(LINE.replace("10.0.0.7 - ci", "web-1 10.0.0.7 ci")).accesses.is_empty()
     for prefix in ("web-1 | ", "ns reg-0 registry ", "Nov 24 08:15:02 host nginx: "):
         assert parse(prefix + LINE).accesses.is_empty()
 
