@@ -203,7 +203,7 @@ RULES: tuple[Rule, ...] = (
 def advise(
     judged: Judged,
     quota: int = 100,
-    zone: str = "UTC",
+    zones: Mapping[str, str] | None = None,
     replayed: Mapping[str, Replayed] | None = None,
 ) -> list[dict[str, Any]]:
     """One row for each repository of a site, most to gain first: strategy, why, saving, config, what else.
@@ -211,7 +211,7 @@ def advise(
     `replayed` are the replays of each site, where its log is long enough for one.
     """
     replays = replayed or {}
-    rows = [_advice(traits, replays.get(traits.site)) for traits in traits_of(judged, quota, zone)]
+    rows = [_advice(traits, replays.get(traits.site)) for traits in traits_of(judged, quota, zones)]
     return sorted(
         rows,
         key=lambda row: (-row["saving"].get("seconds_per_day", 0.0), row["site"], row["repository"]),

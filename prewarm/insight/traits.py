@@ -67,8 +67,8 @@ class Traits:
         return sum(self.counts.get(str(cause), 0) for cause in causes)
 
 
-def traits_of(judged: Judged, quota: int = 100, zone: str = "UTC") -> list[Traits]:
-    """The traits of every repository of every site."""
+def traits_of(judged: Judged, quota: int = 100, zones: Mapping[str, str] | None = None) -> list[Traits]:
+    """The traits of every repository of every site; `zones` are the clocks of sites, else UTC."""
     if judged.frame.is_empty():
         return []
     texts = judged.frame.with_columns(pl.col("site", "registry", "repository", "tag").cast(pl.String))
@@ -84,7 +84,7 @@ def traits_of(judged: Judged, quota: int = 100, zone: str = "UTC") -> list[Trait
         _torn(frame),
         _patches(frame),
         _throttled(frame, quota),
-        _peak(frame, zone),
+        _peak(frame, zones or {}),
     ):
         found = found.join(more, on=key, how="left")
     found = found.join(_across(frame), on="name", how="left")
@@ -139,9 +139,11 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _peak(frame: pl.DataFrame, zone: str) -> pl.DataFrame:
-    """The hour of most waiting; of most pulls where nobody waits."""
-    hours = frame.group_by("site", "name", hour(zone)).agg(pl.col("wait").sum(), pl.len())
+def _peak(frame: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
+    """The hour of most waiting on the site's clock; of most pulls where nobody waits."""
+    sites = frame.partition_by("site", as_dict=True).items()
+    told = pl.concat([part.with_columns(hour(zones.get(str(site), "UTC"))) for (site,), part in sites])
+    hours = told.group_by("site", "name", "hour").agg(pl.col("wait").sum(), pl.len())
     ordered = hours.sort("wait", "len", "hour", descending=[True, True, False])
     return ordered.group_by("site", "name").agg(pl.col("hour").first().cast(pl.Int64).alias("peak"))
 

@@ -114,6 +114,7 @@ class Settings(BaseSettings):
             self.costs.egress_per_gb,
             self.costs.docker_hub_quota,
             self.clients,
+            {name: self.zone(name) for name in self.declared_sites()},
         )
 
     def source(self, name: str | None, paths: tuple[str, ...] = ()) -> Source:

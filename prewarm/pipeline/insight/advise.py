@@ -66,16 +66,18 @@ def advise(lake: Lake, scope: Scope = EVERYTHING, terms: Terms = TERMS) -> Advic
         except NotEnoughHistory as error:
             unsaid.append(f"gains by replay: {error}")
     unsaid += _unsaid(replays, judged)
+    if scope.group is not None:
+        unsaid.append("gains of a group of clients: they are replayed for all clients of the site")
     if len(found) == 1:
         unsaid.append("replicas, edges and pushes to several sites: the lake holds the pulls of one site")
-    rows = judge(judged, terms.quota, terms.zone, replays)
+    rows = judge(judged, terms.quota, {each.site: terms.zone_of(each.site) for each in found}, replays)
     return Advice(rows, judged.sure(), judged.words(), tuple(unsaid))
 
 
 def _replayed(lake: Lake, extent: Extent, scope: Scope, terms: Terms, ttl: timedelta | None) -> Replayed:
     """What the cheap policies gain each repository of a site."""
     asked = WhatIf(ttl=ttl, since=scope.since, until=scope.until, site=extent.site, policies=())
-    read = gathered(lake, Site(extent.site, terms.zone), extent, asked)
+    read = gathered(lake, Site(extent.site, terms.zone_of(extent.site)), extent, asked)
     catalogue = lake.read("images")
     names = [NONE, *(name for name in CHEAP if name != LONGER or ttl is not None)]
     if len(read.pushes):

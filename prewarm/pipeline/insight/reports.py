@@ -64,6 +64,11 @@ class Terms:
     egress_per_gb: float = 0.0
     quota: int = 100  # pulls that docker.io grants in six hours
     groups: Groups = field(default_factory=dict)  # of clients: networks by name
+    zones: Mapping[str, str] = field(default_factory=dict)  # by site, where declared
+
+    def zone_of(self, site: str) -> str:
+        """The time zone of one site, also in a report of several."""
+        return self.zones.get(site, self.zone)
 
 
 TERMS = Terms()

@@ -91,3 +91,18 @@ def test_a_log_that_is_too_short_for_a_replay_says_so(tmp_path: Path) -> None:
     assert _row(found)["gain"] is None
     assert _row(found)["rivals"] == {}
     assert any(word.startswith("gains by replay: site 'office'") for word in found.cannot_say)
+
+
+def test_each_site_has_its_own_clock(tmp_path: Path) -> None:
+    """The same pulls at two sites: a schedule covers hours of the site it is for."""
+    pulls = frame(_daily(True), cache=True)
+    both = pl.concat(
+        pulls.with_columns(pl.lit(site).alias("site"), pl.lit(f"acme/{site}").alias("repository"))
+        for site in ("lon", "tok")
+    )
+
+    found = _advised(tmp_path, both, zone="UTC", zones={"tok": "Asia/Tokyo"})
+
+    covers = {row["site"]: row["config"].partition("covers = ")[2][:13] for row in found.repositories}
+    lon, tok = (int(covers[site][1:3]) for site in ("lon", "tok"))
+    assert (tok - lon) % 24 == 9
