@@ -27,6 +27,10 @@ class Pace:
         if wait > BURST:
             await self._sleep(wait)
 
+    async def paid(self) -> None:
+        """Return when all that was taken is paid for, but for a burst."""
+        await self.take(0)
+
     def give_back(self, count: int) -> None:
         """`count` bytes that were taken did not pass after all."""
         self._paid -= count / self.rate

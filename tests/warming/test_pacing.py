@@ -34,6 +34,18 @@ async def test_what_was_taken_is_paid_for_by_the_next() -> None:
     assert (first, time.now) == (1000.0, 1005.0)
 
 
+async def test_the_end_of_a_transfer_may_wait_for_what_was_taken() -> None:
+    """Nobody follows who would pay for the last bytes; what is left is a burst at most."""
+    time = Time()
+    pace = Pace(1000, time.clock, time.sleep)
+    await pace.take(5000)
+    await pace.paid()
+    assert time.now == 1005.0
+    await pace.take(200)
+    await pace.paid()
+    assert time.now == 1005.0
+
+
 async def test_silence_is_not_saved_up() -> None:
     """After an hour without transfers the rate is what it was."""
     time = Time()

@@ -138,15 +138,18 @@ class Layout:
     async def _stream(self, reference: Reference, blob: Descriptor, part: Path) -> None:
         """Write the blob to `part`; on return its digest is verified and it is on the disk."""
         registry, path = self._surroundings.origin(reference)
+        pace = self._surroundings.pace
         with _in_words(self.root):
             file = part.open("wb")
         with file:
             async with aclosing(registry.blob(path, blob)) as chunks:
                 async for chunk in chunks:
-                    if self._surroundings.pace:
-                        await self._surroundings.pace.take(len(chunk))
+                    if pace:
+                        await pace.take(len(chunk))
                     with _in_words(self.root):
                         file.write(chunk)
+            if pace:  # a connection hands over up to half a megabyte at once
+                await pace.paid()
             with _in_words(self.root):
                 file.flush()
                 await _uninterrupted(os.fsync, file.fileno())
