@@ -14,21 +14,17 @@ import polars as pl
 
 from prewarm.errors import (
     CacheError,
-    ForbiddenHost,
     InvalidReference,
     NotEnoughHistory,
-    NotFound,
-    PrewarmError,
     SettingsError,
     UnknownName,
-    UnsupportedImage,
 )
-from prewarm.pipeline.warming.caches import CacheSpec, barred, opened, place, state_folder
+from prewarm.pipeline.warming.asking import Asked, ask, silence
+from prewarm.pipeline.warming.caches import CacheSpec, barred, opened, state_folder
 from prewarm.pipeline.warming.catalogue import record_images
 from prewarm.pipeline.warming.documents import MAX_DOCUMENT, from_text, to_document, to_text
 from prewarm.references import Reference
 from prewarm.warming import planning
-from prewarm.warming.caches import Scattered
 from prewarm.warming.holdout import withhold
 from prewarm.warming.images import Image, Platform, parse_platform
 from prewarm.warming.planning import Budget, Candidate, Plan, Skip
@@ -42,10 +38,8 @@ if TYPE_CHECKING:
     from prewarm.warming.contacts import Endpoint
 
 MAX_CANDIDATES = 10_000  # of one ranking
-AT_ONCE = 8  # images that are asked about
 MAX_PLATFORMS = 4
 PLATFORMS = "platforms"  # in a plan's meta
-LASTING = (NotFound, UnsupportedImage, InvalidReference, ForbiddenHost)  # no later moment makes these good
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +105,9 @@ async def plan(
     async with opened(spec, endpoints, folder=state_folder(lake), platforms=platforms) as cache:
         known = Known(now, platforms, demand or Demand())
         decided = await _decide(cache, lake, spec, endpoints, request, known)
-    silence = _silence(decided.asked)
-    if silence is not None:
-        raise CacheError(f"cache {spec.name!r} cannot be planned while nobody answers: {silence}")
+    refusal = silence(decided.asked)
+    if refusal is not None:
+        raise CacheError(f"cache {spec.name!r} cannot be planned while nobody answers: {refusal}")
     return await _kept(lake, decided, now)
 
 
@@ -134,7 +128,7 @@ class _Decided:
     """A plan, and what it was made from."""
 
     plan: Plan
-    asked: Sequence[_Asked]
+    asked: Sequence[Asked]
     warnings: Sequence[str]
 
 
@@ -152,7 +146,7 @@ async def _decide(
     if spec.ttl is not None:
         expiries = await asyncio.to_thread(_expiries, lake, spec)
         ranked = [replace(candidate, expires=expiries.get(candidate.image)) for candidate in ranked]
-    asked = await _ask(cache, ranked, spec, request.budget.top)
+    asked = await ask(cache, ranked, spec, request.budget.top)
     budget = request.budget.at_most(spec.max_bytes)
     decided = planning.plan(
         [each.candidate for each in asked],
@@ -179,13 +173,6 @@ async def _kept(lake: Lake, decided: _Decided, now: datetime) -> Planned:
     wanted = {warm.image for warm in decided.plan.warms}
     missing = {name: image for name, image in images.items() if name in wanted}
     return Planned(decided.plan, missing, tuple(decided.warnings))
-
-
-def _silence(asked: Sequence[_Asked]) -> str | None:
-    """The first refusal, when every image that was asked about met one that may pass; else None."""
-    refusals = [each.candidate for each in asked if each.candidate.problem]
-    answered = any(each.image is not None for each in asked) or any(not each.passing for each in refusals)
-    return None if answered or not refusals else refusals[0].problem
 
 
 def dated_id(kind: str, now: datetime) -> str:
@@ -243,14 +230,6 @@ def platforms_seen(lake: Lake, site: str | None, now: datetime) -> tuple[Platfor
         .collect()
     )
     return tuple(Platform(os, architecture) for os, architecture, _ in found.iter_rows())
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A candidate and, when it could be resolved, its image."""
-
-    candidate: Candidate
-    image: Image | None = None
 
 
 def _ranked(
@@ -332,74 +311,6 @@ def _barred(image: str, spec: CacheSpec, gate: Gate, listed: frozenset[str]) -> 
         return str(invalid)
     named = spec.upstream is None and gate.named(image)
     return None if named else barred(spec, listed, reference)
-
-
-async def _ask(
-    cache: Cache, candidates: Sequence[Candidate], spec: CacheSpec, top: int | None
-) -> list[_Asked]:
-    """Ask the cache about the candidates that may come into the plan, in waves until all places are taken.
-
-    Those beyond are left out: a plan does not list the whole ranking.
-    """
-    gate = Gate(spec.rules)
-    places = asyncio.Semaphore(AT_ONCE)
-    asked: list[_Asked] = []
-    taken, rest = 0, list(candidates)
-    while rest and (top is None or taken < top or gate.always(rest[0].image)):
-        wave, rest = _wave(rest, gate, None if top is None else top - taken)
-        answers = await asyncio.gather(*(_ask_one(cache, each, spec, gate, places) for each in wave))
-        asked += answers
-        taken += sum(_takes_place(known.candidate, gate) for known in answers)
-    return asked
-
-
-def _wave(rest: list[Candidate], gate: Gate, room: int | None) -> tuple[list[Candidate], list[Candidate]]:
-    """The next candidates, up to the one that may fill the last of `room` places, and the others."""
-    taken = 0
-    for count, candidate in enumerate(rest):
-        if taken == room and not gate.always(candidate.image):
-            return rest[:count], rest[count:]
-        taken += _takes_place(candidate, gate)
-    return rest, []
-
-
-def _takes_place(candidate: Candidate, gate: Gate) -> bool:
-    if gate.always(candidate.image) or planning.refusal(candidate, gate):
-        return False
-    return planning.takes_place(candidate)
-
-
-async def _ask_one(
-    cache: Cache, candidate: Candidate, spec: CacheSpec, gate: Gate, places: asyncio.Semaphore
-) -> _Asked:
-    if planning.refusal(candidate, gate):
-        return _Asked(candidate)
-    reference = Reference.parse(candidate.image)
-    async with places:
-        try:
-            image = await cache.resolve(reference)
-            cold = await _cold(cache, image)
-        except PrewarmError as refused:
-            passing = not isinstance(refused, LASTING)
-            return _Asked(replace(candidate, problem=str(refused), passing=passing))
-    blobs = tuple((blob.digest, blob.size) for blob in image.blobs)
-    known = replace(
-        candidate,
-        digest=image.digest or None,
-        bytes=image.bytes if blobs else candidate.bytes,
-        blobs=blobs,
-        place=place(spec, reference),
-        held=not cold,
-        cold=cold,
-    )
-    return _Asked(known, image)
-
-
-async def _cold(cache: Cache, image: Image) -> float:
-    """The chance that who asks for the image finds it missing: 0 or 1, but for caches of several hosts."""
-    if isinstance(cache, Scattered):
-        return await cache.missing(image)
-    return float(not await cache.holds(image))
 
 
 def _clients(lake: Lake, spec: CacheSpec, at: datetime) -> dict[str, int]:
