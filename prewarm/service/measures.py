@@ -28,8 +28,15 @@ class Measure:
     wasted_bytes: int
 
 
-def measure(lake: Lake, settings: Settings, sites: Iterable[str], now: datetime) -> list[Measure]:
-    """The sites that have pulls, as `report hit-rate` and `report savings` tell of them."""
+def measure(
+    lake: Lake, settings: Settings, sites: Iterable[str], now: datetime, before: Iterable[Measure] = ()
+) -> list[Measure]:
+    """The sites that have pulls, as `report hit-rate` and `report savings` tell of them.
+
+    Reports value all runs anew, as fast as upstream has been by now, and may come to less than `before`:
+    then that stands, since counters only go up.
+    """
+    told = {each.site: each for each in before}
     found = []
     for site in sites:
         terms = settings.terms(site)
@@ -38,5 +45,7 @@ def measure(lake: Lake, settings: Settings, sites: Iterable[str], now: datetime)
             rate = report(lake, "hit-rate", Scope(site, since=now - DAY, until=now), terms).summary[
                 "hit_rate"
             ]
-            found.append(Measure(site, rate, saved["seconds_saved"], saved["wasted_bytes"]))
+            last = told.get(site, Measure(site, None, 0.0, 0))
+            seconds = max(saved["seconds_saved"], last.seconds_saved)
+            found.append(Measure(site, rate, seconds, max(saved["wasted_bytes"], last.wasted_bytes)))
     return found

@@ -134,8 +134,8 @@ def _measures(request: Request, sites: list[str], now: datetime) -> list[Measure
     workshop: Workshop = request.app.state.workshop
     hour = now.replace(minute=0, second=0, microsecond=0)
 
-    def made() -> list[Measure]:
-        return measure(Lake.open(settings.lake), settings, sites, now)
+    def made(before: list[Measure] | None) -> list[Measure]:
+        return measure(Lake.open(settings.lake), settings, sites, now, before or ())
 
     return workshop.latest("measures", (hour, tuple(sites)), made) or []
 

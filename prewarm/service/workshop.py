@@ -56,18 +56,18 @@ class Workshop:
         found: T = future.result()
         return found
 
-    def latest(self, kind: str, question: Hashable, make: Callable[[], T]) -> T | None:
+    def latest(self, kind: str, question: Hashable, make: Callable[[T | None], T]) -> T | None:
         """What was made last for any question of this kind; None before the first. Waits for nothing.
 
-        A new question is begun unless one of its kind is going on.
+        A new question is begun, from the answer before it, unless one of its kind is going on.
         """
         with self._lock:
             asked, future = self._begun.get(kind, (None, None))
             if future is not None and future.done() and future.exception() is None:
                 self._latest[kind] = future.result()
-            if asked != question and (future is None or future.done()):
-                self._begun[kind] = (question, self._thread.submit(make))
             found: T | None = self._latest.get(kind)
+            if asked != question and (future is None or future.done()):
+                self._begun[kind] = (question, self._thread.submit(make, found))
             return found
 
     @property

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from prewarm.lake import Lake
 from prewarm.pipeline.insight.reports import Scope, report
-from prewarm.service.measures import measure
+from prewarm.service.measures import Measure, measure
 from prewarm.settings import load
 from tests.past import NOW
 
@@ -21,6 +21,14 @@ def test_a_site_is_measured_as_its_reports_tell(lake: str) -> None:
     assert (found.site, found.hit_ratio) == ("default", told["hit_rate"])
     assert told["pulls"] > 0
     assert (found.seconds_saved, found.wasted_bytes) == (0, 0)  # no run has warmed anything
+
+
+def test_counters_never_go_down(lake: str) -> None:
+    """Reports may value the same runs at less later on; a site that is new begins with what they say."""
+    before = [Measure("default", 0.1, 100.5, 7)]
+    (found,) = measure(Lake.open(lake), load(lake=lake), ["default"], NOW, before)
+    assert (found.seconds_saved, found.wasted_bytes) == (100.5, 7)
+    assert found.hit_ratio != 0.1
 
 
 def test_a_site_without_pulls_has_no_measure(lake: str) -> None:

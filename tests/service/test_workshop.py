@@ -97,21 +97,24 @@ def test_the_last_few_answers_are_kept() -> None:
 def test_the_latest_answer_of_a_kind_stands_until_the_next_is_made(gate: threading.Event) -> None:
     """Nobody waits: there is none at first, and an old one while a new question is worked on."""
     workshop = Workshop(patience=60)
-    assert workshop.latest("k", 1, lambda: "first") is None
+    assert workshop.latest("k", 1, lambda before: f"first after {before}") is None
     workshop.answer("after it", lambda: "")
-    assert workshop.latest("k", 2, lambda: gate.wait(60) and "second") == "first"
-    assert workshop.latest("k", 3, lambda: "never begun") == "first"
+    assert (
+        workshop.latest("k", 2, lambda before: gate.wait(60) and f"second after {before}")
+        == "first after None"
+    )
+    assert workshop.latest("k", 3, lambda before: "never begun") == "first after None"
     gate.set()
     workshop.answer("after that", lambda: "")
-    assert workshop.latest("k", 2, lambda: "never begun") == "second"
+    assert workshop.latest("k", 2, lambda before: "never begun") == "second after first after None"
     workshop.close()
 
 
 def test_a_measure_that_failed_leaves_the_one_before_it() -> None:
     workshop = Workshop(patience=60)
-    workshop.latest("k", 1, lambda: "first")
+    workshop.latest("k", 1, lambda before: f"first after {before}")
     workshop.answer("after it", lambda: "")
-    workshop.latest("k", 2, lambda: 1 / 0)
+    workshop.latest("k", 2, lambda before: 1 / 0)
     workshop.answer("after that", lambda: "")
-    assert workshop.latest("k", 2, lambda: "never begun") == "first"
+    assert workshop.latest("k", 2, lambda before: "never begun") == "first after None"
     workshop.close()
