@@ -61,6 +61,7 @@ def read(body: bytes, content_type: str, headers: Mapping[str, str]) -> list[Rec
 def sites(records: Iterable[Record]) -> set[str]:
     """The sites that lines name themselves, as the format `events` has them: JSON objects, or CSV.
 
+    For a refusal at once; what is read later is held to the sender's sites anyway (`Source.sites`).
     Each line is judged by itself, and JSON inside JSON, too. Lines of other formats name none; webhooks are
     of their source's site. Raises UnreadableInput for CSV that cannot be read.
     """

@@ -39,7 +39,8 @@ class Source:
     unprefixed names belong to; None takes the logged host, else docker.io. `rewrite` maps name
     prefixes to registries, the longest fitting one wins: `{"ghcr-proxy/": "ghcr.io/"}`. `timezone`
     is that of stamps that carry none. `keys` tell the format `nginx-json` where fields stand. With a
-    `client_key` clients and users are kept under pseudonyms alone (`logs.privacy`).
+    `client_key` clients and users are kept under pseudonyms alone (`logs.privacy`). Lines may name any
+    site, or those of `sites` alone.
     """
 
     name: str = "default"
@@ -51,6 +52,7 @@ class Source:
     timezone: str = "UTC"
     keys: Mapping[str, str] = field(default_factory=dict)
     client_key: bytes | None = field(default=None, repr=False)
+    sites: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

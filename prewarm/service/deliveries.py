@@ -81,7 +81,7 @@ async def deliver(source: str, request: Request, grant: Granted) -> dict[str, An
             grant.check_site(site)
     feed: Feed = request.app.state.feed
     inbox = await asyncio.to_thread(feed.inbox)
-    receipt = await asyncio.wrap_future(inbox.accept(source, records))
+    receipt = await asyncio.wrap_future(inbox.accept(source, records, grant.sites))
     feed.taken[source, "accepted"] += receipt.accepted
     feed.taken[source, "duplicate"] += receipt.duplicates
     return {"accepted": receipt.accepted, "duplicates": receipt.duplicates}

@@ -37,9 +37,9 @@ def feed(
     inbox.move(now)
     result = IngestResult()
     spools = {each: source for each in inbox.spools() if (source := _source(each, source_of, result))}
-    together: dict[tuple[str, str], list[Spool]] = {}
+    together: dict[tuple[object, ...], list[Spool]] = {}
     for spool in spools:
-        together.setdefault((spool.source, spool.kind), []).append(spool)
+        together.setdefault((spool.source, spool.kind, spool.sites), []).append(spool)
     sources = [
         replace(spools[some[0]], paths=tuple(str(each.path) for each in some)) for some in together.values()
     ]
@@ -62,7 +62,7 @@ def _source(spool: Spool, source_of: Callable[[str], Source], result: IngestResu
     except LookupError as unknown:
         result.warnings.append(f"deliveries wait for their source: {unknown}")
         return None
-    return replace(source, format=FORMATS.get(spool.kind, source.format))
+    return replace(source, format=FORMATS.get(spool.kind, source.format), sites=spool.sites)
 
 
 def _tidy(lake: Lake, spools: dict[Spool, Source]) -> None:

@@ -3,7 +3,8 @@
 A delivery is appended to a segment of a write-ahead log and synchronised; many that come together share
 one write. From time to time the segments are moved, in order and each exactly once, to the end of spools:
 plain log files, one for each source and kind, which `ingest` reads as it reads any log. So a kill at any
-moment loses nothing that was acknowledged, and doubles nothing.
+moment loses nothing that was acknowledged, and doubles nothing. Who may speak of some sites alone has spools
+of its own, so that what is read later is held to them.
 
     inbox/log/000000000007             frames: a header line, the lines, their checksum in the header
     inbox/done/000000000006-1764489600 moved; kept for an hour, so that what is delivered again is known
@@ -42,6 +43,10 @@ MOST_KEPT = 256 << 20  # bytes of those
 LIMIT = 256 << 20  # bytes that may wait for the lake
 
 
+Sites = frozenset[str] | None
+"""The sites that lines may name; None for any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What became of a delivery: records that are safe now, and those that were so before."""
@@ -58,6 +63,7 @@ class Spool:
     kind: str
     path: Path
     newest: bool  # it still grows
+    sites: Sites = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +72,14 @@ class _Frame:
     kind: str
     ids: list[int]
     text: bytes
+    sites: Sites = None
 
 
 @dataclass(slots=True)
 class _Waiting:
     source: str
     records: Sequence[Record]
+    sites: Sites = None
     done: Future[Receipt] = field(default_factory=Future)
 
 
@@ -103,15 +111,18 @@ class Inbox:
         """Bytes that were acknowledged and that the lake does not have yet."""
         return self._size
 
-    def accept(self, source: str, records: Sequence[Record]) -> Future[Receipt]:
-        """Take a delivery; the result comes when it is on disk. Raises Full when too much waits."""
+    def accept(self, source: str, records: Sequence[Record], sites: Sites = None) -> Future[Receipt]:
+        """Take a delivery; the result comes when it is on disk. Raises Full when too much waits.
+
+        `sites` are those that its sender may speak of.
+        """
         size = sum(len(each.text) for each in records)
         if self._closed or self._size + size > self._limit:
             raise Full(
                 f"{self._size / 1e6:,.0f} MB wait for the lake, of {self._limit / 1e6:,.0f} MB that may; "
                 "send this again later"
             )
-        waiting = _Waiting(source, records)
+        waiting = _Waiting(source, records, sites)
         self._queue.put(waiting)
         return waiting.done
 
@@ -132,9 +143,8 @@ class Inbox:
         found = []
         for folder in sorted(self._spools.glob("*/*")):
             paths = sorted(folder.iterdir())
-            found += [
-                Spool(unquote(folder.parent.name), folder.name, path, path == paths[-1]) for path in paths
-            ]
+            source, sites = _sender(folder.parent.name)
+            found += [Spool(source, folder.name, path, path == paths[-1], sites) for path in paths]
         return found
 
     def was_read(self) -> None:
@@ -209,6 +219,7 @@ class Inbox:
                 kind,
                 [each.id for each in records if each.id is not None],
                 b"".join(each.text + b"\n" for each in records),
+                waiting.sites,
             )
             for kind, records in kinds.items()
         ], duplicates
@@ -287,7 +298,7 @@ class Inbox:
 
     def _spool_of(self, frame: _Frame) -> Path:
         """The file that lines of this source and kind go to."""
-        folder = self._spools / quote(frame.source, safe="") / frame.kind
+        folder = self._spools / _folder(frame.source, frame.sites) / frame.kind
         folder.mkdir(parents=True, exist_ok=True)
         last = max(folder.iterdir(), default=None)
         if last is None or last.stat().st_size >= SPOOL:
@@ -304,6 +315,18 @@ class Inbox:
                 path.unlink()
 
 
+def _folder(source: str, sites: Sites) -> str:
+    """`mirror`, or `mirror@berlin,boise` for who may speak of these alone."""
+    name = quote(source, safe="")
+    return name if sites is None else f"{name}@{','.join(quote(each, safe='') for each in sorted(sites))}"
+
+
+def _sender(folder: str) -> tuple[str, Sites]:
+    """The inverse of `_folder`."""
+    name, bound, sites = folder.partition("@")
+    return unquote(name), frozenset(map(unquote, sites.split(","))) if bound else None
+
+
 def _size(waiting: _Waiting) -> int:
     return sum(len(each.text) for each in waiting.records)
 
@@ -315,6 +338,7 @@ def _packed(frame: _Frame) -> bytes:
         "ids": frame.ids,
         "size": len(frame.text),
         "crc": zlib.crc32(frame.text),
+        "sites": None if frame.sites is None else sorted(frame.sites),
     }
     return json.dumps(head, separators=(",", ":")).encode() + b"\n" + frame.text
 
@@ -328,7 +352,9 @@ def _read(path: Path) -> Iterator[_Frame]:
                 text = file.read(told["size"])
                 if not head.endswith(b"\n") or zlib.crc32(text) != told["crc"]:
                     return
-                yield _Frame(told["source"], told["kind"], told["ids"], text)
+                sites = told.get("sites")
+                bound = None if sites is None else frozenset(sites)
+                yield _Frame(told["source"], told["kind"], told["ids"], text, bound)
             except (ValueError, LookupError, TypeError):
                 return
 

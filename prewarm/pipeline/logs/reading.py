@@ -202,9 +202,13 @@ def parse(unit: Unit) -> Read:
     parsed, lines, too_long = _parsed(unit)
     accesses = _possible(parsed.accesses)
     finished = pl.DataFrame(schema=pulls.SCHEMA) if parsed.pulls is None else pulls.conform(parsed.pulls)
-    told = _possible(finished)
-    impossible = len(parsed.accesses) - len(accesses) + len(finished) - len(told)
-    reasons = {"line longer than 1 MiB": too_long, "a year that no calendar has": impossible}
+    timed = _possible(finished)
+    told = _permitted(timed, unit.source)
+    reasons = {
+        "line longer than 1 MiB": too_long,
+        "a year that no calendar has": len(parsed.accesses) - len(accesses) + len(finished) - len(timed),
+        "a site that its sender may not speak of": len(timed) - len(told),
+    }
     skewed, shown = _skewed(accesses, unit)
     base = place(unit.number, 0)
     chunk = Chunk(unit.chunk.offset, b"", unit.chunk.end, unit.chunk.check, 0, unit.chunk.whole)
@@ -224,6 +228,13 @@ def parse(unit: Unit) -> Read:
 def _possible(frame: pl.DataFrame) -> pl.DataFrame:
     """The rows whose time can be kept: nearly always all, without a copy."""
     return frame if frame.select(POSSIBLE.all()).item() else frame.filter(POSSIBLE)
+
+
+def _permitted(pulls: pl.DataFrame, source: Source) -> pl.DataFrame:
+    """The pulls whose sender may speak of the site that they name; naming none is always right."""
+    if source.sites is None or "site" not in pulls.columns:
+        return pulls
+    return pulls.filter(pl.col("site").is_null() | pl.col("site").is_in(source.sites))
 
 
 def _skewed(accesses: pl.DataFrame, unit: Unit) -> tuple[dict[str, int], dict[str, str]]:

@@ -10,7 +10,7 @@ import pytest
 
 from prewarm.errors import UnknownName
 from prewarm.lake import Lake
-from prewarm.logs.deliveries import read
+from prewarm.logs.deliveries import Record, read
 from prewarm.logs.files import Source
 from prewarm.pipeline.logs.feed import feed
 from prewarm.pipeline.logs.inbox import Inbox
@@ -45,6 +45,25 @@ def deliver(inbox: Inbox, name: str, source: str = "mirror") -> None:
 
 def pulled(lake: Lake) -> int:
     return lake.read("pulls", pl.col("kind") != "check").height
+
+
+def test_lines_are_held_to_the_sites_of_their_sender(lake: Lake, inbox: Inbox) -> None:
+    """Whatever an earlier delivery's header made of their columns; others of the source are not bound."""
+    head, row = "timestamp,site,image", "2026-11-24T08:00:00Z,berlin,acme/{}:1"
+    for sites, lines in (
+        (frozenset({"boise"}), f"{head}\n{row.format('own').replace('berlin', 'boise')}"),
+        (frozenset({"boise"}), row.format("foreign")),
+        (None, f"{head}\n{row.format('any')}"),
+    ):
+        inbox.accept("mirror", [Record("lines", lines.encode())], sites).result(60)
+
+    result = feed(lake, inbox, source_of, now=NOW)
+
+    assert sorted(lake.read("pulls").select("repository", "site").rows()) == [
+        ("acme/any", "berlin"),
+        ("acme/own", "boise"),
+    ]
+    assert result.malformed_reasons == {"a site that its sender may not speak of": 1}
 
 
 def test_notifications_are_pulls_of_their_site(lake: Lake, inbox: Inbox) -> None:

@@ -59,6 +59,18 @@ def test_what_is_accepted_is_spooled_once(tmp_path: Path) -> None:
         assert inbox.waiting == 0
 
 
+def test_who_may_speak_of_some_sites_has_spools_of_its_own(tmp_path: Path) -> None:
+    """Also after another process took over, and whatever is in a name."""
+    bound = frozenset({"berlin", "a@b,c/d"})
+    with opened(tmp_path) as inbox:
+        inbox.accept("a/b", [event(1)], bound).result(60)
+        inbox.accept("a/b", [event(2)]).result(60)
+    with opened(tmp_path) as inbox:
+        inbox.move(NOW)
+        told = {each.sites: each.path.read_bytes() for each in inbox.spools() if each.source == "a/b"}
+    assert [json.loads(told[sites])["n"] for sites in (bound, None)] == [1, 2]
+
+
 def test_what_was_acknowledged_outlives_the_process(tmp_path: Path) -> None:
     """Another one finds it, and knows what is delivered again, moved or not."""
     with opened(tmp_path) as inbox:
