@@ -12,6 +12,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,48 +60,31 @@ def read(body: bytes, content_type: str, headers: Mapping[str, str]) -> list[Rec
 
 
 def sites(records: Iterable[Record]) -> set[str]:
-    """The sites that lines name themselves, as the format `events` has them: JSON objects, or CSV.
+    """The sites that lines plainly name, as the format `events` has them: JSON objects, or CSV with a header.
 
-    For a refusal at once; what is read later is held to the sender's sites anyway (`Source.sites`).
-    Each line is judged by itself, and JSON inside JSON, too. Lines of other formats name none; webhooks are
-    of their source's site. Raises UnreadableInput for CSV that cannot be read.
+    For a refusal at once; what is read is held to its sender's sites in any case (`files.Source.sites`).
     """
     found: set[str] = set()
     for record in records:
-        if record.kind == "lines":
-            lines = record.text.decode("utf-8", "replace").splitlines()
-            found |= _in_csv([line for line in lines if not line.lstrip().startswith(("{", "["))])
-            found.update(*map(_in_json, lines))
+        if record.kind == "lines" and b"site" in record.text:
+            found |= _sites(record.text.decode("utf-8", "replace").splitlines())
     return found
 
 
-def _in_csv(lines: list[str]) -> set[str]:
-    heads = [number for number, line in enumerate(lines) if "site" in line.lower()]
-    try:
-        rows = csv.DictReader(lines[heads[0] :], restkey="") if heads else ()
-        return {str(row["site"]) for row in rows if row.get("site")}
-    except csv.Error as error:
-        raise UnreadableInput(f"a line is no CSV ({error}); expected timestamp,image,client,site") from None
-
-
-def _in_json(line: str, depth: int = 4) -> set[str]:
-    """The sites that a JSON text names, also in texts that it holds."""
-    if depth == 0 or "{" not in line:
+def _sites(lines: list[str]) -> set[str]:
+    if not lines[0].lstrip().startswith("{"):
+        with suppress(csv.Error):
+            return {row["site"] for row in csv.DictReader(lines, restkey="") if row.get("site")}
         return set()
-    found: set[str] = set()
+    values = map(_object, lines)
+    return {str(value["site"]) for value in values if isinstance(value, dict) and value.get("site")}
 
-    def seen(pairs: list[tuple[str, Any]]) -> None:  # every one of a key that is there twice
-        for key, value in pairs:
-            if key == "site" and value:
-                found.add(str(value))
-            elif isinstance(value, str):
-                found.update(_in_json(value, depth - 1))
 
+def _object(line: str) -> Any:
     try:
-        json.loads(line, object_pairs_hook=seen)
+        return json.loads(line)
     except (ValueError, RecursionError):  # some other format's, or nobody's
-        return set()
-    return found
+        return None
 
 
 def _of_json(body: bytes, batch: int | None) -> list[Record]:

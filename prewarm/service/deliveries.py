@@ -77,7 +77,7 @@ async def deliver(source: str, request: Request, grant: Granted) -> dict[str, An
     grant.check_site(settings.sources[source].site)
     records = await _records(request)
     if grant.sites is not None:
-        for site in sorted(deliveries.sites(records)):
+        for site in sorted(await asyncio.to_thread(deliveries.sites, records)):
             grant.check_site(site)
     feed: Feed = request.app.state.feed
     inbox = await asyncio.to_thread(feed.inbox)

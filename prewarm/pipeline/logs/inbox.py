@@ -15,6 +15,7 @@ of its own, so that what is read later is held to them.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import queue
@@ -41,6 +42,7 @@ REMEMBERED = 500_000  # ids
 KEPT = 3600  # seconds that a segment is kept after it was moved
 MOST_KEPT = 256 << 20  # bytes of those
 LIMIT = 256 << 20  # bytes that may wait for the lake
+BOUND = "sites.json"  # beside the spools of who may speak of these sites alone
 
 
 Sites = frozenset[str] | None
@@ -141,9 +143,9 @@ class Inbox:
     def spools(self) -> list[Spool]:
         """The spools that there are, the oldest of each source and kind first."""
         found = []
-        for folder in sorted(self._spools.glob("*/*")):
+        for folder in sorted(self._spools.glob("*/*/")):
             paths = sorted(folder.iterdir())
-            source, sites = _sender(folder.parent.name)
+            source, sites = unquote(folder.parent.name.partition("@")[0]), _sites_of(folder.parent)
             found += [Spool(source, folder.name, path, path == paths[-1], sites) for path in paths]
         return found
 
@@ -299,7 +301,11 @@ class Inbox:
     def _spool_of(self, frame: _Frame) -> Path:
         """The file that lines of this source and kind go to."""
         folder = self._spools / _folder(frame.source, frame.sites) / frame.kind
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if frame.sites is not None:
+                replace_file(folder.parent / BOUND, json.dumps(sorted(frame.sites)).encode())
+            folder.mkdir()
         last = max(folder.iterdir(), default=None)
         if last is None or last.stat().st_size >= SPOOL:
             last = folder / f"{0 if last is None else int(last.stem) + 1:06d}.ndjson"
@@ -316,15 +322,21 @@ class Inbox:
 
 
 def _folder(source: str, sites: Sites) -> str:
-    """`mirror`, or `mirror@berlin,boise` for who may speak of these alone."""
+    """`mirror`, or `mirror@3f2a…` for who may speak of some sites alone, which BOUND lists in it."""
     name = quote(source, safe="")
-    return name if sites is None else f"{name}@{','.join(quote(each, safe='') for each in sorted(sites))}"
+    if sites is None:
+        return name
+    return f"{name}@{hashlib.blake2b(json.dumps(sorted(sites)).encode(), digest_size=8).hexdigest()}"
 
 
-def _sender(folder: str) -> tuple[str, Sites]:
-    """The inverse of `_folder`."""
-    name, bound, sites = folder.partition("@")
-    return unquote(name), frozenset(map(unquote, sites.split(","))) if bound else None
+def _sites_of(folder: Path) -> Sites:
+    """The sites that lines of this folder's spools may name; none at all where nobody knows them any more."""
+    if "@" not in folder.name:
+        return None
+    try:
+        return frozenset(json.loads((folder / BOUND).read_text()))
+    except (OSError, ValueError):
+        return frozenset()
 
 
 def _size(waiting: _Waiting) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,32 @@ def test_lines_are_held_to_the_sites_of_their_sender(lake: Lake, inbox: Inbox) -
         ("acme/own", "boise"),
     ]
     assert result.malformed_reasons == {"a site that its sender may not speak of": 1}
+
+
+FOREIGN = '{"timestamp": "2026-11-24T08:00:00Z", "image": "acme/api:1", "site": "berlin"}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", FOREIGN.replace("site", "s\\u0069te")),
+        ("application/json", FOREIGN.replace("acme/", "acme/\u2028")),
+        ("application/json", FOREIGN.replace("}", ', "site": "boise"}')),
+        ("application/json", json.dumps([{"log": FOREIGN}])),
+        ("text/plain", f"x\n{FOREIGN}"),
+        ("text/plain", f"\ufeff{FOREIGN}"),
+        ("text/plain", f"2026-11-24T08:00:00.1Z stdout F {FOREIGN}"),
+        ("text/plain", f"Nov 24 08:00:00 host prewarm: {FOREIGN}"),
+        ("text/plain", "2026-11-24T08:00:00Z,acme/api:1,c1,berlin"),
+    ],
+)
+def test_no_shape_of_a_line_reaches_another_site(lake: Lake, inbox: Inbox, kind: str, body: str) -> None:
+    """Escaped, doubled, wrapped or without a header: it is the parsed row that counts."""
+    inbox.accept("mirror", read(body.encode(), kind, {}), frozenset({"boise"})).result(60)
+
+    feed(lake, inbox, source_of, now=NOW)
+
+    assert "berlin" not in lake.read("pulls")["site"].to_list()
 
 
 def test_notifications_are_pulls_of_their_site(lake: Lake, inbox: Inbox) -> None:

@@ -61,7 +61,7 @@ def test_what_is_accepted_is_spooled_once(tmp_path: Path) -> None:
 
 def test_who_may_speak_of_some_sites_has_spools_of_its_own(tmp_path: Path) -> None:
     """Also after another process took over, and whatever is in a name."""
-    bound = frozenset({"berlin", "a@b,c/d"})
+    bound = frozenset({"a@b,c/d", *(f"office-{n:03}" for n in range(100))})
     with opened(tmp_path) as inbox:
         inbox.accept("a/b", [event(1)], bound).result(60)
         inbox.accept("a/b", [event(2)]).result(60)
