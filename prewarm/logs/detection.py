@@ -42,16 +42,18 @@ class Fit:
     shares: dict[str, float]
 
 
-def detect(lines: pl.Series, hints: Hints, formats: list[Format]) -> tuple[Format, Chain]:
+def detect(
+    lines: pl.Series, hints: Hints, formats: list[Format], *, show: bool = True
+) -> tuple[Format, Chain]:
     """The wrappers around a file's first lines, and the one of `formats` that fits what is inside best.
 
     Formats without a time of their own are only tried where a wrapper tells one. Raises UnknownFormat,
-    and UnreadableInput for lines of a known family that cannot be used.
+    and UnreadableInput for lines of a known family that cannot be used; they `show` a line.
     """
     sample = pl.DataFrame({"line": _sample_of(lines)}).with_row_index("offset")
     fit, chain, inner = _best(sample, (), hints, formats)
     if fit.share < ENOUGH and fit.share * len(inner) < SOME:
-        raise _unusable(inner, fit, formats)
+        raise _unusable(inner, fit, formats, show)
     return fit.format, chain
 
 
@@ -91,9 +93,10 @@ def confirmed(lines: pl.Series, chain: Chain, format: Format, hints: Hints, form
     """Whether a guess holds: these wrappers stand around the first lines, and no format says more of them."""
     sample = pl.DataFrame({"line": _sample_of(lines).head(GLANCE)}).with_row_index("offset")
     for name in chain:
-        if wrappers.shares(sample["line"])[name] < CLEARLY:
+        wrapper = wrappers.WRAPPERS[name]
+        if (sample.select(wrapper.fits(pl.col("line")).mean()).item() or 0.0) < CLEARLY:
             return False
-        sample = wrappers.WRAPPERS[name].peel(sample, hints)
+        sample = wrapper.peel(sample, hints)
     inner = _around(sample["line"])
     if inner is not None and inner.certain:
         return False
@@ -136,17 +139,22 @@ def _usable(formats: list[Format], stamped: bool) -> list[Format]:
     return [each for each in formats if stamped or not getattr(each, "needs_stamp", False)] or formats
 
 
-def _unusable(sample: pl.Series, found: Fit, formats: list[Format]) -> UnreadableInput:
+def _unusable(sample: pl.Series, found: Fit, formats: list[Format], show: bool) -> UnreadableInput:
     """The error for lines that no format fits: why they cannot be used, or what came closest."""
     for candidate in formats:
         if reason := candidate.refuse(sample):
             return UnreadableInput(f"{candidate.name}: {reason}")
-    return UnknownFormat(_no_format(sample, found.shares, formats))
+    return UnknownFormat(_no_format(sample, found.shares, formats, show))
 
 
-def _no_format(sample: pl.Series, shares: dict[str, float], formats: list[Format]) -> str:
+def _no_format(sample: pl.Series, shares: dict[str, float], formats: list[Format], show: bool) -> str:
     if sample.is_empty():
         return "no format to detect: there are no lines"
+    if not show:
+        return (
+            f"no known format fits these {len(sample)} lines, not shown as clients go by pseudonyms; "
+            "name one with --format, for example --format combined"
+        )
     misses = closest.misses(sample, shares, formats)
     fits = ", ".join(miss.told for miss in misses) or f"none fits any of the {len(shares)} formats"
     number = misses[0].number if misses else 1

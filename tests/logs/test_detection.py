@@ -169,6 +169,10 @@ def test_lines_of_no_format_name_the_closest() -> None:
     [
         (INNER.replace(" - - ", " "), r"combined fits 0% \(line 1: no ident after its client where"),
         (
+            INNER.replace("- - [24/Nov/2026:08:15:02 +0000]", "ci - [2026-11-24T08:15:02Z]").split(" 401")[0],
+            "combined fits 0% .*no status after its request",
+        ),
+        (
             INNER.replace("24/Nov/2026:08:15:02 +0000", "x"),
             r"combined fits 0% \(line 1: no time after its user",
         ),

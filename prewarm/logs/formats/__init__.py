@@ -146,7 +146,7 @@ def clean(lines: pl.DataFrame) -> pl.DataFrame:
     dirt = (
         line.ends_with("\r").any().alias("returns"),
         line.starts_with("\0").any().alias("nuls"),  # a file that was truncated while it was written
-        line.starts_with("\ufeff").first().alias("mark"),
+        line.contains("^\0*\ufeff").first().alias("mark"),
         (~line.contains(r"\S")).any().alias("blank"),
     )
     found = lines.select(dirt).row(0, named=True)

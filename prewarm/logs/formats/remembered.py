@@ -10,11 +10,11 @@ from threading import Lock
 
 import polars as pl
 
-LIMIT = 1 << 16
+MOST_TEXTS = 1 << 16
 """Distinct texts kept; a log of ever new ones starts afresh instead of growing."""
 
-LONGEST = 16 << 20
-"""Bytes of them all."""
+MOST_BYTES = 16 << 20
+"""Bytes of them all, as they were met."""
 
 
 class Remembered:
@@ -36,7 +36,7 @@ class Remembered:
             texts = frame[self.key].cast(self._numbered.dtype)
             numbers = texts.to_physical()
             table = self._table = self._completed(texts, numbers)
-            if table.height > LIMIT or self._bytes > LONGEST:
+            if table.height > MOST_TEXTS or self._bytes > MOST_BYTES:
                 self._forget()
         return frame.hstack(table.select(pl.all().gather(numbers)))
 

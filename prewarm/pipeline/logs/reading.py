@@ -183,15 +183,16 @@ def _written(path: str) -> datetime:
 
 def _detected(path: str, shown: str, source: Source, lines: pl.Series, hints: Hints) -> tuple[Format, Chain]:
     auto = source.format == "auto"
+    show = source.client_key is None  # lines name clients
     named = [] if auto else [plugins.load(plugins.FORMATS, source.format)]
     try:
-        return detection.detect(lines, hints, registered() if auto else named)
+        return detection.detect(lines, hints, registered() if auto else named, show=show)
     except UnknownFormat as error:
         if named:
             return named[0], detection.certain(lines, hints)
         if (later := _sampled(path)) is not None:
             with suppress(UnreadableInput):
-                return detection.detect(later, hints, registered())
+                return detection.detect(later, hints, registered(), show=show)
         raise UnknownFormat(f"{shown}: {error}") from error
     except UnreadableInput as error:
         raise type(error)(f"{shown}: {error}") from error

@@ -95,7 +95,8 @@ def test_a_client_has_no_port(peer: str, forwarded: str) -> None:
     line = LINE.replace("10.0.0.7", peer) + forwarded
     assert only(line)["client"] == "10.0.0.7"
     scanned = combined.FORMAT.scan(f"{line}\n".encode(), 0)
-    assert scanned is None or scanned[0].accesses["client"].to_list() == ["10.0.0.7"]
+    assert scanned is not None
+    assert scanned[0].accesses["client"].to_list() == ["10.0.0.7"]
 
 
 def test_an_address_of_version_6_loses_brackets_and_port() -> None:

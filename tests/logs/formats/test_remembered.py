@@ -49,7 +49,7 @@ def test_an_empty_frame_gets_its_columns() -> None:
 
 def test_ever_new_texts_are_forgotten_and_still_right() -> None:
     known = Remembered("text", Lengths())
-    many = [f"{n:>{n % 9 + 6}}" for n in range(remembered.LIMIT + 10)]
+    many = [f"{n:>{n % 9 + 6}}" for n in range(remembered.MOST_TEXTS + 10)]
     for _ in range(2):
         joined = known.join(frame(*many))
         assert joined["length"].to_list() == [len(text) for text in many]
@@ -58,7 +58,7 @@ def test_ever_new_texts_are_forgotten_and_still_right() -> None:
 def test_long_texts_are_forgotten_sooner_since_memory_is_bounded_in_bytes() -> None:
     work = Lengths()
     known = Remembered("text", work)
-    long = "x" * (remembered.LONGEST + 1)
+    long = "x" * (remembered.MOST_BYTES + 1)
     for text in ("a", long, "a"):
         assert known.join(frame(text))["length"].to_list() == [len(text)]
     assert work.asked == ["a", long, "a"]

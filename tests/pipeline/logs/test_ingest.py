@@ -141,6 +141,25 @@ def test_clients_are_kept_under_pseudonyms_where_a_key_is_set(tmp_path: Path) ->
     assert told.isdisjoint({*hidden["client"], *hidden["user"]})
 
 
+def test_no_message_shows_a_line_where_a_key_is_set(tmp_path: Path) -> None:
+    """Neither an example of what was malformed or stamped wrongly, nor why no format fits."""
+    line = '10.9.8.7 - alice [24/Nov/{}:08:15:02 +0000] "GET /v2/a/manifests/1 HTTP/1.1" {} 5 "-" "x"\n'
+    (tmp_path / "x.log").write_text(
+        line.format(2026, 200) * 3 + line.format(2099, 200) + line.format(2026, "ok")
+    )
+    (tmp_path / "y.log").write_text("10.9.8.7 alice was here\n" * 5)
+
+    told = read(tmp_path / "lake", tmp_path / "x.log", client_key=b"0123456789abcdef")
+    with pytest.raises(UnreadableInput) as refused:
+        read(tmp_path / "lake", tmp_path / "y.log", client_key=b"0123456789abcdef")
+
+    assert told.skewed
+    assert told.malformed_reasons
+    for words in (str(refused.value), str(told.to_dict()), *told.warnings):
+        assert "10.9.8.7" not in words
+        assert "alice" not in words
+
+
 # ------------------------------------------------------------------ exactly once
 
 
