@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-TABLES = ("pulls", "outcomes", "images")
+TABLES = ("pulls", "pushes", "outcomes", "warmed", "images")  # that answers are made of
 PATIENCE = 3.0  # seconds that a start waits for the first overview
 SHARE = 4  # a look that took a second is repeated after four at the earliest
 KEPT = 256  # answers of one overview

@@ -87,8 +87,8 @@ def _band(held: Held, settings: Settings, question: Question) -> Figure:
     if question.image is None:
         raise SettingsError("image: a band is of one image: image=postgres:16")
     view = held.overview.one(question.site)
-    row = view.row(str(Reference.parse(question.image)))
-    name = view.grid.images[row]
+    name = str(Reference.parse(question.image))
+    row = view.place(name)
     return plots.band(_past(view, row, name), _ahead(view, row, name), name, LEVEL)
 
 
@@ -97,7 +97,8 @@ def _past(view: View, row: int, name: str) -> pd.DataFrame:
     import pandas as pd
 
     grid = view.grid
-    counts = grid.counts[[row]].sum(axis=0).astype(float)
+    pulled = [row] if row < len(grid.images) else []  # a tag that was only pushed has no pulls
+    counts = grid.counts[pulled].sum(axis=0).astype(float)
     counts[~grid.observed] = np.nan
     hours = pd.date_range(grid.start, periods=grid.hours, freq="h").tz_convert(view.site.timezone)
     return pd.DataFrame({"unique_id": name, "ds": hours, "y": counts}).tail(WEEK)

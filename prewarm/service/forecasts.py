@@ -101,9 +101,9 @@ def _ahead(view: View, hours: int, now: datetime) -> range:
 
 
 def _images(view: View, ahead: range, image: str | None) -> list[int]:
-    """Rows of the grid: the one image, or all, most expected pulls first."""
+    """Rows of the means: the one image, or all, most expected pulls first."""
     if image is not None:
-        return [view.row(str(Reference.parse(image)))]
+        return [view.place(str(Reference.parse(image)))]
     order: list[int] = np.argsort(-view.hours(ahead).sum(axis=1), kind="stable").tolist()
     return order
 

@@ -13,10 +13,9 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi import Query as Parameters
 from pydantic import Field
 
-from prewarm.demand import ranking
 from prewarm.demand.calendars import HOUR
 from prewarm.errors import UnknownName
-from prewarm.pipeline.demand.histories import prior
+from prewarm.pipeline.demand.forecast import explanation
 from prewarm.pipeline.warming.catalogue import portrait
 from prewarm.pipeline.warming.ledger import places
 from prewarm.references import Reference
@@ -140,23 +139,22 @@ def _portrait(lake: Lake, views: Sequence[View], image: str, site: str | None) -
 
 
 def _demand(view: View, image: str) -> dict[str, Any] | None:
-    """How often one site pulled it, and what the coming day will bring; None where it never did."""
+    """How often one site pulled it, and what the coming day will bring; None where nothing is known of it."""
     try:
-        row = view.row(image)
+        row = view.place(image)
     except UnknownName:
         return None
     coming = view.means[:, :24].sum(axis=1)
     hour = view.ahead.start + int(np.argmax(view.means[row, :24]))
-    known = view.outlook
-    why = ranking.explain(view.grid, known.model.name, known.answers, prior(), image, hour)
+    pulled = row < len(view.grid.images)
     return {
         "site": view.site.name,
         "timezone": view.site.timezone,
-        "pulls": int(view.grid.counts[[row]].sum()),
-        "last": _last(view, row),
+        "pulls": int(view.grid.counts[[row]].sum()) if pulled else 0,
+        "last": _last(view, row) if pulled else None,
         "expected": float(coming[row]),
         "rank": int((coming > coming[row]).sum()) + 1,
-        "why": asdict(why),
+        "why": asdict(explanation(view.outlook, image, hour)),
     }
 
 

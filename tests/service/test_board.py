@@ -9,11 +9,14 @@ import polars as pl
 import pytest
 
 from prewarm.errors import LakeError, NotEnoughHistory
+from prewarm.lake import Lake
 from prewarm.service.app import create_app
 from prewarm.service.board import KEPT, Board
 from prewarm.settings import load
 from tests.past import NOW, lake_with
 from tests.service.conftest import A, B, opened
+
+BORN = {"registry": "docker.io", "repository": "acme/api", "tag": "new"}
 
 
 @pytest.fixture
@@ -29,6 +32,14 @@ def test_the_same_lake_in_the_same_hour_is_not_looked_at_twice(board: Board) -> 
     before = board.read()
     board.look(NOW + timedelta(minutes=5))
     assert board.read() is before
+
+
+def test_a_push_alone_is_shown(board: Board, tmp_path: Path) -> None:
+    """It ranks a tag that nobody has pulled yet: that cannot wait for the next pull or hour."""
+    pushed = {"timestamp": NOW - timedelta(minutes=5), "site": "default", **BORN}
+    Lake.open(tmp_path / "lake").append("pushes", pl.DataFrame([pushed]))
+    board.look(NOW)
+    assert board.read().overview.views["default"].outlook.newborns.images == ("docker.io/acme/api:new",)
 
 
 def test_new_pulls_and_new_hours_are_shown(board: Board, tmp_path: Path) -> None:

@@ -72,6 +72,24 @@ def test_an_image_is_known_by_its_short_name(service: TestClient) -> None:
     assert kin["sites"] == []
 
 
+def test_a_tag_that_was_only_pushed_has_its_page(tmp_path: Path) -> None:
+    """It may be ranked first, and the ranking sends who asks why to its page."""
+    lake = lake_with(tmp_path, "docker.io/acme/api:1")
+    pushed = {"timestamp": NOW - timedelta(minutes=5), "site": "default"}
+    named = {"registry": "docker.io", "repository": "acme/api", "tag": "2"}
+    lake.append("pushes", pl.DataFrame([pushed | named]))
+    with opened(create_app(load(lake=lake.root), lambda: NOW)) as service:
+        ranked = [row["image"] for row in service.get("/v1/rankings").json()["ranking"]]
+        (here,) = service.get("/v1/images/acme/api:2").json()["sites"]
+        figure = service.get("/v1/figures/band", params={"image": "acme/api:2"})
+        ahead = service.get("/v1/forecasts", params={"image": "acme/api:2"})
+
+    assert "docker.io/acme/api:2" in ranked
+    assert (here["pulls"], here["last"], here["why"]["waited"]) == (0, None, 0)
+    assert here["expected"] > 0
+    assert (figure.status_code, ahead.status_code) == (200, 200)
+
+
 def test_an_image_that_nobody_knows_is_a_problem(service: TestClient) -> None:
     """It names some that there are."""
     answer = service.get("/v1/images/nobody/knows:1")

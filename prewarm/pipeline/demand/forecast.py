@@ -258,7 +258,7 @@ def explain(
         known, asked = outlook(lake, place, extent, at, question)
         hour = int((place.floor(asked) - known.cutoff) // HOUR)
         try:
-            found.append(_explanation(known, image, hour))
+            found.append(explanation(known, image, hour))
         except UnknownName as error:
             missing = error
     if missing is not None and not found:
@@ -266,7 +266,7 @@ def explain(
     return found
 
 
-def _explanation(known: Outlook, image: str, hour: int) -> Explanation:
+def explanation(known: Outlook, image: str, hour: int) -> Explanation:
     """Why one site expects what it does of `image`, `hour` hours after its cutoff; UnknownName as above."""
     grid, name = known.history.grid, known.model.name
     born = ranking.explain_newborn(known.newborns, name, known.cutoff, image, hour)

@@ -74,6 +74,11 @@ class View:
         """Expected pulls of hours after the cutoff that are held, images x len(ahead)."""
         return self.means[:, ahead.start - self.ahead.start : ahead.stop - self.ahead.start]
 
+    def place(self, image: str) -> int:
+        """The row of `image` in `means`: of one that was pulled, or pushed lately; else UnknownName."""
+        born = self.outlook.newborns.images
+        return len(self.grid.images) + born.index(image) if image in born else self.row(image)
+
     def row(self, image: str) -> int:
         """The row of `image` in `grid.counts` and `means`; UnknownName with others of its repository."""
         images = self.grid.images

@@ -186,7 +186,7 @@ async function portrait(site, image) {
   const here = told.sites.find((each) => each.site === site.site);
   const query = { site: site.site, image: told.image };
   const found = [element("p", here
-    ? `${told.image}: ${counted(here.pulls, "pull")} at ${site.site}, the last one ${ago(here.last)}; ${here.expected.toFixed(1)} expected in the coming 24 hours, which is rank ${here.rank}.`
+    ? `${told.image}: ${here.last ? `${counted(here.pulls, "pull")} at ${site.site}, the last one ${ago(here.last)}` : `pushed, and not pulled at ${site.site} yet`}; ${here.expected.toFixed(1)} expected in the coming 24 hours, which is rank ${here.rank}.`
     : `${told.image}: nobody at ${site.site} has pulled it in the last eight weeks.`, "facts")];
   if (here) {
     const words = `Line: pulls of ${short(image)} in the last week, and ${here.expected.toFixed(1)} expected in the coming day, with an interval of 90 %`;
@@ -198,7 +198,7 @@ async function portrait(site, image) {
 
 function why(told, site) {
   const rows = told.links.map((link) => [link.step, link.value.toFixed(3), link.note]);
-  rows.push(["recent level", `× ${told.ratio.toFixed(2)}`, "how the last hours compare with the profile"]);
+  if (told.waited === null) rows.push(["recent level", `× ${told.ratio.toFixed(2)}`, "how the last hours compare with the profile"]);
   rows.push(...told.views.filter((view) => view.weight >= 0.005).map((view) => [`by ${view.name}`, view.mean.toFixed(3), `weighs ${Math.round(100 * view.weight)} %`]));
   if (told.plain) rows.push([`by ${told.plain.name}`, told.plain.mean.toFixed(3), `weighs ${Math.round(100 * told.plain.weight)} % beside all this`]);
   rows.push([`expected by ${told.model}`, told.mean.toFixed(3), ""]);
