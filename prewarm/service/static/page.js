@@ -122,16 +122,22 @@ async function figure(name, query, words) {
 }
 
 // Fill a place when its content is there; what is refused is told in that place and nowhere else.
+// Of several questions for one place only the last is answered there, however long the others took.
+const turns = new WeakMap();
 async function fill(place, make) {
+  const turn = (turns.get(place) || 0) + 1, over = () => turns.get(place) !== turn;
+  turns.set(place, turn);
   place.setAttribute("aria-busy", "true");
   if (!place.hasChildNodes()) place.append(element("p", "Being computed…", "note"));
   try {
-    place.replaceChildren(...[await make()].flat().filter((each) => each !== undefined && each !== null));
+    const made = [await make()].flat().filter((each) => each !== undefined && each !== null);
+    if (!over()) place.replaceChildren(...made);
   } catch (refused) {
+    if (over()) return;
     if (!refused.code || refused.code === 401) throw refused;
     place.replaceChildren(element("p", refused.message, "bad"));
   } finally {
-    place.removeAttribute("aria-busy");
+    if (!over()) place.removeAttribute("aria-busy");
   }
 }
 
@@ -171,8 +177,10 @@ async function show() {
   if (sites.length || name === "runs") await views[name](document.getElementById(name), chosen(), rest);
 }
 
+let again; // the one timer of the next look
 async function look() {
   const used = token;
+  let soon = false;
   main.setAttribute("aria-busy", "true");
   try {
     let nothing = [];
@@ -185,7 +193,7 @@ async function look() {
       sites = [];
       nothing = [nothingYet(refused)];
       status_.textContent = "Nothing to show yet.";
-      setTimeout(look, SOONER);
+      soon = true;
     }
     document.querySelector("#nothing").replaceChildren(...nothing);
     pickSites();
@@ -204,6 +212,8 @@ async function look() {
     status_.className = "bad";
   }
   main.removeAttribute("aria-busy");
+  clearTimeout(again);
+  again = setTimeout(look, soon ? SOONER : EVERY);
 }
 
 login.addEventListener("submit", (event) => {
@@ -222,7 +232,4 @@ addEventListener("hashchange", async () => {
   document.querySelector(`#${address()[0]} h2`).focus(); // who hears the page is told where it went
 });
 dark.addEventListener("change", look);
-addEventListener("DOMContentLoaded", () => {
-  setInterval(look, EVERY);
-  look();
-});
+addEventListener("DOMContentLoaded", look);
