@@ -153,9 +153,11 @@ class Signed:
     and the HMAC of the body as it travels. It is held against the body by `check`, once that was read.
     """
 
-    def __init__(self, access: Access, secrets: Mapping[str, bytes]) -> None:
+    def __init__(self, access: Access, secrets: Mapping[str, bytes], sites: Mapping[str, str]) -> None:
+        """`sites` are those of sources: a signature speaks for its source's site alone."""
         self._access = access
         self._secrets = secrets
+        self._sites = sites
 
     async def __call__(self, request: Request) -> None:
         source = request.path_params["source"]
@@ -168,7 +170,8 @@ class Signed:
             raise refused
         if said is None:
             raise HTTPException(401, f"source {source!r} wants its deliveries signed: {_SIGNED}")
-        request.scope[_GRANT] = Grant(f"signature of {source}", sources=frozenset([source]))
+        sites = frozenset([self._sites[source]])
+        request.scope[_GRANT] = Grant(f"signature of {source}", sites, frozenset([source]))
         request.scope[_CLAIM] = Claim(hmac.new(secret, digestmod=hashlib.sha256), said, self._failed)
 
     def _failed(self, scope: Scope) -> None:

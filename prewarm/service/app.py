@@ -98,7 +98,8 @@ def create_app(settings: Settings, now: Callable[[], datetime] = _now) -> FastAP
     app.add_middleware(Memory, board=board, access=access["read"])
     app.add_middleware(Bounded)
     app.add_middleware(Guard, requests=requests)
-    _include(app, access, Signed(access["ingest"], settings.secrets()))
+    own = {name: source.site for name, source in settings.sources.items()}
+    _include(app, access, Signed(access["ingest"], settings.secrets(), own))
     return app
 
 

@@ -191,6 +191,17 @@ def test_a_signature_is_as_good_as_a_token(
     assert codes == [202, 401, 401, 401, 401, 401, 401]
 
 
+def test_a_signature_speaks_for_its_sources_site_alone(tmp_path: Path) -> None:
+    """Who has the secret of one source is not thereby anybody at other sites."""
+    told = {}
+    with service_over(tmp_path, {"hooks": {"secret": SECRET.decode(), "site": "boise"}}) as service:
+        for site in ("boise", "berlin"):
+            body = json.dumps({"timestamp": "2026-11-24T08:00:00Z", "image": "a:1", "site": site}).encode()
+            given = {"Content-Type": "application/x-ndjson", **signed(body, SECRET)}
+            told[site] = service.post("/v1/ingest/hooks", content=body, headers=given).status_code
+    assert told == {"boise": 202, "berlin": 403}
+
+
 def test_without_tokens_a_secret_is_still_wanted(tmp_path: Path) -> None:
     """Whoever is on this machine; other sources stay open to it."""
     sources = {"hooks": {"secret": SECRET.decode()}, "other": {}}
