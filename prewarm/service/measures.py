@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from prewarm.errors import PrewarmError
+from prewarm.errors import NotEnoughHistory, UnknownName
 from prewarm.pipeline.insight.reports import Scope, report
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def measure(
     found = []
     for site in sites:
         terms = settings.terms(site)
-        with suppress(PrewarmError):  # a site without pulls has nothing to measure
+        with suppress(NotEnoughHistory, UnknownName):  # a site without pulls has nothing to measure
             saved = report(lake, "savings", Scope(site), terms).summary
             rate = report(lake, "hit-rate", Scope(site, since=now - DAY, until=now), terms).summary[
                 "hit_rate"
