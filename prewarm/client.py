@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from http.client import HTTPException
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
@@ -31,6 +31,7 @@ from prewarm.errors import ServiceError
 
 Objective = Literal["pulls", "any-pull", "bytes"]
 Json = dict[str, Any]
+T = TypeVar("T")
 
 PATIENCE = 3  # times that an answer which is being computed is asked for again
 LARGEST = 64 << 20  # bytes of an answer
@@ -202,8 +203,7 @@ class Client:
     ) -> str:
         """A figure as SVG: band, causes, arms or scores."""
         asked = {"site": site, "image": image, "scheme": scheme}
-        with self._patiently(self._request(f"figures/{quote(name, safe='')}", asked)) as answer:
-            return str(answer.read(LARGEST).decode())
+        return self._read(self._request(f"figures/{quote(name, safe='')}", asked), bytes.decode)
 
     def scorecard(
         self, *, site: str | None = None, hours: int | None = None, origins: int | None = None
@@ -309,12 +309,18 @@ class Client:
         return made
 
     def _told(self, request: Request) -> Json:
+        found: Json = self._read(request, json.loads)
+        return found
+
+    def _read(self, request: Request, parse: Callable[[bytes], T]) -> T:
         try:
             with self._patiently(request) as answer:
-                found: Json = json.loads(answer.read(LARGEST))
-            return found
+                body = answer.read(LARGEST)
+                if answer.length:
+                    raise ValueError(f"{answer.length} bytes are missing")
+            return parse(body)
         except (ValueError, OSError, HTTPException) as broken:
-            raise ServiceError(f"{self._url}: its answer broke off or is no JSON: {broken}") from None
+            raise ServiceError(f"{self._url}: its answer broke off or cannot be read: {broken}") from None
 
     def _patiently(self, request: Request) -> Any:
         """The answer; of a read that is still being computed, after asking again."""

@@ -147,6 +147,19 @@ def scripted(answers: list[bytes]) -> Iterator[str]:
 @pytest.mark.parametrize(
     "answer",
     [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n<svg",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n90\r\n<svg",
+    ],
+)
+def test_a_figure_that_broke_off_is_a_service_error(answer: bytes) -> None:
+    """Half a picture is none."""
+    with scripted([answer]) as url, pytest.raises(ServiceError):
+        Client(url).figure("causes")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
         b"",
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
         b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnope",
