@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from prewarm.insight.causes import Judged
-from prewarm.insight.gains import CHEAP, LONGER, PUSHED, WEEKLY, Replayed
+from prewarm.insight.gains import PREFERRED, Replayed
+from prewarm.insight.policies import LONGER, PUSHED, WEEKLY
 from prewarm.insight.reasons import Cause
 from prewarm.insight.recipes import config
 from prewarm.insight.traits import Traits, traits_of
@@ -211,7 +212,9 @@ def advise(
     `replayed` are the replays of each site, where its log is long enough for one.
     """
     replays = replayed or {}
-    rows = [_advice(traits, replays.get(traits.site)) for traits in traits_of(judged, quota, zones)]
+    longer = {site: each.longer for site, each in replays.items()}
+    found = [replace(each, longer=longer.get(each.site)) for each in traits_of(judged, quota, zones)]
+    rows = [_advice(traits, replays.get(traits.site)) for traits in found]
     return sorted(
         rows,
         key=lambda row: (-row["saving"].get("seconds_per_day", 0.0), row["site"], row["repository"]),
@@ -251,7 +254,7 @@ def _gain(rule: Rule, traits: Traits, replayed: Replayed | None) -> dict[str, An
         return None
     gains = replayed.of(traits.repository)
     ours = gains[rule.policy]
-    before = [name for name in CHEAP[: CHEAP.index(rule.policy)] if name in gains]
+    before = [name for name in PREFERRED[: PREFERRED.index(rule.policy)] if name in gains]
     cheaper = next((name for name in before if gains[name].lo >= LIMITS.as_good * ours.hi > 0), None)
     return {
         "policy": rule.policy,

@@ -70,9 +70,8 @@ class Judged:
         if group is None:
             return self
         inside = members(self.frame["client"], group, self.groups)
-        return replace(
-            self, frame=self.frame.filter(pl.col("client").cast(pl.String).is_in(inside.implode()))
-        )
+        theirs = pl.col("client").cast(pl.String).is_in(inside.implode(), nulls_equal=True)
+        return replace(self, frame=self.frame.filter(theirs))
 
     def words(self) -> tuple[str, ...]:
         """How hits and misses are known, a sentence for each source."""

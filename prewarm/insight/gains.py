@@ -18,12 +18,11 @@ import polars as pl
 
 from prewarm.insight.costs import Cost
 from prewarm.insight.mirrors import Mirror, WarmRun, passage
-from prewarm.insight.policies import repository
+from prewarm.insight.policies import LONGER, NONE, PUSHED, WEEKLY, repository
 from prewarm.insight.traces import Trace, micros
 
-NONE, LONGER, PUSHED, WEEKLY = "none", "longer-ttl", "replicate-on-push", "weekly"
-CHEAP = (LONGER, PUSHED, WEEKLY)
-"""The order in which they are preferred: a setting, a webhook, a list that somebody refreshes."""
+PREFERRED = (LONGER, PUSHED, WEEKLY)
+"""Policies, the cheapest first: a setting, a webhook, a list that somebody refreshes."""
 
 BEFORE = timedelta(minutes=1)
 """A version that is presumed late was pushed so long before its first pull."""
@@ -47,6 +46,7 @@ class Replayed:
     waiting: Mapping[str, float]  # seconds a day, by repository
     gains: Mapping[str, Mapping[str, Gain]] = field(default_factory=dict)  # by policy, by repository
     presumed: bool = False  # pushes are not logged
+    longer: timedelta | None = None  # the longer expiry that was replayed
 
     def of(self, repository: str) -> dict[str, Gain]:
         """What each policy gains for a repository."""
@@ -80,7 +80,7 @@ def together(replays: Sequence[Mapping[str, Mapping[str, float]]]) -> Replayed:
             name: _between([each[NONE].get(name, 0.0) - each[policy].get(name, 0.0) for each in replays])
             for name in first[NONE]
         }
-        for policy in CHEAP
+        for policy in PREFERRED
         if all(policy in each for each in replays)
     }
     return Replayed(first[NONE], gains, len(replays) > 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import polars as pl
 
@@ -11,6 +11,8 @@ from prewarm.errors import UnknownName
 
 Groups = Mapping[str, Sequence[str]]
 """Networks (10.1.0.0/16) by the name of their group."""
+
+Network = IPv4Network | IPv6Network
 
 SUBNET = {4: 24, 6: 64}
 """Bits of the network that an address without a named group is grouped by."""
@@ -25,19 +27,28 @@ def group_of(client: str | None, groups: Groups) -> str:
     >>> group_of("10.1.40.7", {"ci": ["10.1.40.0/24"]}), group_of("10.1.2.3", {})
     ('ci', '10.1.2.0/24')
     """
+    return _group_of(client, _parsed(groups))
+
+
+def _parsed(groups: Groups) -> list[tuple[str, Network]]:
+    """Every network with the name of its group, in order."""
+    return [
+        (name, ip_network(network, strict=False)) for name, networks in groups.items() for network in networks
+    ]
+
+
+def _group_of(client: str | None, named: Sequence[tuple[str, Network]]) -> str:
     address = _address(client)
     if address is None:
         return NAMELESS
-    for name, networks in groups.items():
-        if any(address in ip_network(network, strict=False) for network in networks):
-            return name
-    return str(ip_network(f"{address}/{SUBNET[address.version]}", strict=False))
+    found = next((name for name, network in named if address in network), None)
+    return found or str(ip_network(f"{address}/{SUBNET[address.version]}", strict=False))
 
 
 def grouped(frame: pl.DataFrame, groups: Groups) -> pl.DataFrame:
     """The frame with `group`, that of its `client`."""
-    names = frame["client"].unique().cast(pl.String)
-    known = pl.DataFrame({"client": names, "group": [group_of(name, groups) for name in names]}).with_columns(
+    names, named = frame["client"].unique().cast(pl.String), _parsed(groups)
+    known = pl.DataFrame({"client": names, "group": [_group_of(name, named) for name in names]}).with_columns(
         pl.col("client").cast(frame.schema["client"])
     )
     return frame.join(known, on="client", how="left", nulls_equal=True, maintain_order="left")
@@ -48,15 +59,15 @@ def members(clients: pl.Series, group: str, groups: Groups) -> pl.Series:
 
     Raises UnknownName for what is neither, and where no client is in it.
     """
-    names = clients.unique().cast(pl.String)
+    names, named = clients.unique().cast(pl.String), _parsed(groups)
     try:
         network = ip_network(group, strict=False)
     except ValueError:
-        found = [name for name in names if group_of(name, groups) == group]
+        found = [name for name in names if _group_of(name, named) == group]
     else:
         found = [name for name in names if (at := _address(name)) is not None and at in network]
     if not found:
-        raise UnknownName("client group", group, sorted({group_of(name, groups) for name in names}))
+        raise UnknownName("client group", group, sorted({_group_of(name, named) for name in names}))
     return pl.Series("client", found, pl.String)
 
 

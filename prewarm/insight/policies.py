@@ -15,6 +15,13 @@ import numpy as np
 from prewarm.insight.mirrors import WarmRun
 from prewarm.insight.traces import MICROSECOND, Content, Push, Trace, Window, micros, moment
 
+NONE, LFU, ORACLE, BELADY = "none", "lfu", "oracle", "belady"
+LONGER, BIGGER, PUSHED = "longer-ttl", "bigger-disk", "replicate-on-push"
+FIXED, WEEKLY = "fixed", "weekly"
+"""Policies by name; every forecaster is one, too."""
+
+FACTOR = 4  # of a longer expiry and a bigger disk
+
 Resolve = Callable[[str, datetime], Content | None]
 """What an image's tag points to upstream at a time; None when there is no such tag."""
 

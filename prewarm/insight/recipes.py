@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 from prewarm.insight.traits import Traits
 
@@ -31,7 +32,9 @@ def _mirror(traits: Traits, *more: str) -> str:
 
 
 def _longer(traits: Traits) -> str:
-    return _mirror(traits, 'ttl = "672h"')
+    """The expiry whose gain was replayed; without a replay nobody knows one."""
+    ttl = traits.longer
+    return _mirror(traits) if ttl is None else _mirror(traits, f'ttl = "{ttl // timedelta(minutes=1)}m"')
 
 
 def _always(traits: Traits) -> str:
@@ -75,10 +78,10 @@ def _word(traits: Traits) -> str:
 
 
 RECIPES: Mapping[str, Callable[[Traits], str]] = {
+    "raise the TTL": _longer,
     "move off the rate-limited upstream": _replica,
     "keep the BuildKit cache warm": _always,
     "replicate on push": _replica,
-    "raise the TTL": _longer,
     "pre-warm": _morning,
     "CDN edge": _edge,
     "regional replica": _replica,

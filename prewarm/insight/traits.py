@@ -47,6 +47,7 @@ class Traits:
     patches: tuple[str, ...]  # tags in use that differ by their patch number only
     throttled: float  # of the site's upstream pulls in spent quota windows, this repository's
     evicted: bool  # whether the site's cache evicts at all
+    longer: timedelta | None = None  # the longer expiry that was replayed
     peak: int = 8  # hour of the day, on the site's clock, in which most is waited, else pulled
 
     @property

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from prewarm.insight.costs import ASSUMED
-from prewarm.insight.gains import CHEAP, LONGER, NONE, WEEKLY, Gain, presumed, together, waits
+from prewarm.insight.gains import PREFERRED, Gain, presumed, together, waits
 from prewarm.insight.mirrors import Mirror
+from prewarm.insight.policies import LONGER, NONE, WEEKLY
 from prewarm.insight.traces import Content, Pull, Trace
 from tests.traffic import MONDAY
 
@@ -47,7 +48,7 @@ def test_two_presumptions_bound_a_gain_and_never_below_nothing() -> None:
     assert told.presumed
     assert told.of("a") == {LONGER: Gain(0.0, 0.0), WEEKLY: Gain(1.0, 8.0)}
     assert told.of("nobody's") == {LONGER: Gain(0.0, 0.0), WEEKLY: Gain(0.0, 0.0)}
-    assert list(told.gains) == [name for name in CHEAP if name in (LONGER, WEEKLY)]
+    assert list(told.gains) == [name for name in PREFERRED if name in (LONGER, WEEKLY)]
 
 
 @pytest.mark.parametrize(("early", "moved"), [(True, 2 * 3600 + 1), (False, 24 * 3600 - 60)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ from prewarm.demand.calendars import Site
 from prewarm.errors import NotEnoughHistory
 from prewarm.insight.advice import advise as judge
 from prewarm.insight.advice import strategies
-from prewarm.insight.gains import CHEAP, LONGER, NONE, Replayed, presumed, together
+from prewarm.insight.gains import PREFERRED, Replayed, presumed, together
+from prewarm.insight.policies import FACTOR, LONGER, NONE
 from prewarm.insight.reports.doubts import doubts
 from prewarm.insight.serving import TTL
 from prewarm.pipeline.demand.histories import extents
@@ -79,11 +80,13 @@ def _replayed(lake: Lake, extent: Extent, scope: Scope, terms: Terms, ttl: timed
     asked = WhatIf(ttl=ttl, since=scope.since, until=scope.until, site=extent.site, policies=())
     read = gathered(lake, Site(extent.site, terms.zone_of(extent.site)), extent, asked)
     catalogue = lake.read("images")
-    names = [NONE, *(name for name in CHEAP if name != LONGER or ttl is not None)]
+    names = [NONE, *(name for name in PREFERRED if name != LONGER or ttl is not None)]
     if len(read.pushes):
-        return together([staged(read, asked, read.pushes, catalogue).waits(names)])
-    bounds = [presumed(read.demand, early) for early in (False, True)]
-    return together([staged(read, asked, pushes, catalogue).waits(names) for pushes in bounds])
+        found = together([staged(read, asked, read.pushes, catalogue).waits(names)])
+    else:
+        bounds = [presumed(read.demand, early) for early in (False, True)]
+        found = together([staged(read, asked, pushes, catalogue).waits(names) for pushes in bounds])
+    return found if ttl is None else replace(found, longer=FACTOR * ttl)
 
 
 def _kept(judged: Judged, site: str, declared: Mapping[str, timedelta | None]) -> timedelta | None:

@@ -18,6 +18,7 @@ from prewarm.insight import policies
 from prewarm.insight.costs import OFFICE, Cost, measured
 from prewarm.insight.gains import waits
 from prewarm.insight.mirrors import WarmRun
+from prewarm.insight.policies import BELADY, BIGGER, FIXED, LFU, LONGER, NONE, ORACLE, PUSHED, WEEKLY
 from prewarm.insight.recollections import Known, Recollection, recollect
 from prewarm.insight.replay import Result
 from prewarm.insight.replay import replay as through
@@ -36,19 +37,10 @@ from prewarm.pipeline.demand.histories import (
 )
 from prewarm.pipeline.insight.hindsight import Hindsight, moments
 from prewarm.pipeline.insight.whatif import (
-    BELADY,
-    BIGGER,
     CHEAP,
     CURVE,
     DAY,
-    FIXED,
-    LFU,
-    LONGER,
     LONGEST,
-    NONE,
-    ORACLE,
-    PUSHED,
-    WEEKLY,
     WORDS,
     ReplayResult,
     SiteReplay,

@@ -117,7 +117,7 @@ class Material:
             return rows
         everyone = self._scan().select("client").unique().collect(engine="streaming")["client"]
         inside = members(everyone, scope.group, self.terms.groups)
-        return rows.filter(pl.col("client").is_in(inside.implode()))
+        return rows.filter(pl.col("client").is_in(inside.implode(), nulls_equal=True))
 
     def judged(self, scope: Scope) -> Judged:
         """Hits and misses of the scope, as all pulls before it let them be told."""

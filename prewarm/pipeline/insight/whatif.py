@@ -11,6 +11,7 @@ from prewarm.demand import forecasters, ranking
 from prewarm.errors import SettingsError, UnknownName
 from prewarm.insight.costs import Cost
 from prewarm.insight.mirrors import Mirror
+from prewarm.insight.policies import BELADY, BIGGER, FACTOR, FIXED, LFU, LONGER, NONE, ORACLE, PUSHED, WEEKLY
 from prewarm.insight.recollections import SCOPES, Known
 from prewarm.insight.replay import Result, over_quota, together
 from prewarm.insight.traces import Window
@@ -19,9 +20,6 @@ from prewarm.insight.verdict import Verdict
 if TYPE_CHECKING:
     import pandas as pd
 
-NONE, LFU, ORACLE, BELADY = "none", "lfu", "oracle", "belady"
-LONGER, BIGGER, PUSHED = "longer-ttl", "bigger-disk", "replicate-on-push"
-FIXED, WEEKLY = "fixed", "weekly"
 CHEAP = (LFU, LONGER, BIGGER, PUSHED)
 POLICIES = (NONE, *CHEAP, FIXED, WEEKLY, "last-7d", "auto", ORACLE, BELADY)
 """What is compared when nothing is asked for; `auto` and every other forecaster are rankers."""
@@ -29,7 +27,6 @@ POLICIES = (NONE, *CHEAP, FIXED, WEEKLY, "last-7d", "auto", ORACLE, BELADY)
 WORDS = {LFU: "evicting by use", LONGER: "four times the expiry", BIGGER: "four times the disk"}
 WORDS |= {PUSHED: "replication on push", FIXED: "a fixed list", WEEKLY: "a weekly list"}
 
-FACTOR = 4  # of a longer expiry and a bigger disk
 LONGEST = timedelta(weeks=4)  # of what is scored when nothing is asked for
 QUOTA, QUOTA_WINDOW = 100, timedelta(hours=6)
 CURVE = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # of the budget, for the Pareto curve

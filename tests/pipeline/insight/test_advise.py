@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from prewarm.lake import Lake
 from prewarm.pipeline.insight.advise import Advice, advise
 from prewarm.pipeline.insight.reports import Terms
+from prewarm.quantities import parse_duration
 from tests.traffic import MONDAY, Ask, days, frame, mornings, steady, through
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -47,6 +49,8 @@ def test_a_longer_ttl_gains_what_lapses_cost(tmp_path: Path) -> None:
     gain = _row(found)["gain"]
     assert _row(found)["strategy"] == "raise the TTL"
     assert gain["policy"] == "longer-ttl"
+    kept = parse_duration(tomllib.loads(_row(found)["config"])["caches"]["mirror"]["ttl"])
+    assert 4 * timedelta(hours=20) <= kept <= 4 * DAY  # pulls come once a day: no log of them tells nearer
     assert gain["of"] == pytest.approx(24.3, rel=0.1)
     assert 0.6 * gain["of"] <= gain["lo"] == gain["hi"] <= 0.85 * gain["of"]
 
