@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-CODE   := prewarm tests benchmarks data models
+CODE   := prewarm tests benchmarks data models docs
 
 .PHONY: help setup demo test check e2e soak bench models docs pictures screenshots format lint types imports docs-check lock build clean
 
