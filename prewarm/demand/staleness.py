@@ -190,7 +190,11 @@ def _tags(pulled: pl.DataFrame, pushed: pl.DataFrame, numbers: pl.DataFrame, unt
     )
     both = numbers.join(by_pulls, on="row", how="left").join(by_pushes, on="row", how="left").sort("row")
     since = pl.min_horizontal("first", "begun")
-    end = pl.when(pl.col("pushed").is_not_null()).then(until).otherwise("last")
+    end = (
+        pl.when(pl.col("pushed").is_not_null())
+        .then(pl.max_horizontal(pl.lit(until), "pushed"))
+        .otherwise("last")
+    )
     other = pl.col("newest").ne_missing(pl.col("digest")) & (pl.col("last") > pl.col("had"))
     replaced = (pl.col("pushed") > pl.col("had")) & (
         pl.col("meant").is_null() | pl.col("digest").is_null() | (pl.col("meant") != pl.col("digest"))

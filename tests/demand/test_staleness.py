@@ -93,6 +93,27 @@ def test_a_rare_tag_borrows_from_its_repository() -> None:
     assert moving > 5 * pinned
 
 
+@pytest.mark.parametrize("pushed_at", [0.2, 1.0, 8.0])
+def test_a_tag_that_is_younger_than_the_log_has_seen_no_time_pass(pushed_at: float) -> None:
+    """A push may be told before the log goes on: it ages from then on, as its repository's tags do."""
+    moving = [pull(after(21) - timedelta(minutes=30 * n), "1", digest=f"sha256:{n}") for n in range(1, 300)]
+    late = pushed((after(21) + timedelta(hours=pushed_at), "new", "sha256:a"))
+    told = [
+        chances(
+            after(21) + timedelta(hours=pushed_at + hours),
+            "new",
+            "1",
+            pulls=moving,
+            pushes=late,
+            until=after(21),
+        )[0]
+        for hours in (0.1, 2.0, 30.0)
+    ]
+    assert None not in told
+    assert 0 < told[0] < 0.5 < told[1]
+    assert told == sorted(told)
+
+
 def test_a_digest_is_never_stale_and_what_shows_no_digest_is_not_known() -> None:
     """An image by digest cannot move; a log that tells no digest says nothing of its tags."""
     silent = [pull(after(day), "1") for day in range(9)]
