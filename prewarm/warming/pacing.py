@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
 BURST = 0.25  # seconds' worth of bytes that may pass at once; shorter waits are not worth a timer
 
@@ -34,3 +35,14 @@ class Pace:
     def give_back(self, count: int) -> None:
         """`count` bytes that were taken did not pass after all."""
         self._paid -= count / self.rate
+
+
+async def paced(chunks: AsyncGenerator[bytes, None], pace: Pace | None) -> AsyncGenerator[bytes, None]:
+    """`chunks` as fast as `pace` allows, the last ones paid for: a connection hands over much at once."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            if pace:
+                await pace.take(len(chunk))
+            yield chunk
+    if pace:
+        await pace.paid()

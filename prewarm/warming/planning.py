@@ -310,6 +310,9 @@ def _spend_better(
         return
     for at in before:
         verdicts[at] = _skip(order[at].candidate, OUTBID)
+    left = [at for at in others if at not in before and at not in choice]
+    for at in left:  # what each of them lacks now
+        choice[at] = _afford(order[at], spent, window)
     for at, verdict in choice.items():
         verdicts[at] = verdict
 

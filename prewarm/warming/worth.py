@@ -1,9 +1,9 @@
 """Which images are worth the most within so many bytes, where images share layers.
 
 Values add up and bytes do not: an image gets cheaper with each one that shares its layers. Greedy by value
-per marginal byte, each image's price kept true by a heap that is told what every choice made cheaper; as for
-knapsacks, it is to be compared with the plain order by value, and the better of the two taken (Khuller, Moss
-and Naor, "The budgeted maximum coverage problem", 1999).
+per marginal byte, each image's price kept true by a heap that is told what every choice made cheaper. That is
+a heuristic without a bound for what is known as the set-union knapsack (Goldschmidt, Nehme and Yu, 1994), so
+it is to be compared with the plain order by value, and the better of the two taken.
 """
 
 from __future__ import annotations

@@ -192,6 +192,15 @@ def test_where_bytes_are_short_what_is_worth_more_together_goes_first() -> None:
     assert why(result) == {"big": "other images are worth more for as many bytes"}
 
 
+def test_what_an_image_lacks_is_told_of_the_plan_that_is_made() -> None:
+    """Not of the one in rank order, which another choice has replaced."""
+    rivals = [scored("big", 1, 10.0, 3000), scored("late", 2, 1.0, 2500)]
+    small = [scored(name, rank, 9.0, 1100) for rank, name in enumerate("abc", start=3)]
+    result = made([*rivals, *small], Budget(max_bytes=3600))
+    assert warmed(result) == ["a", "b", "c"]
+    assert why(result)["late"] == "needs 2.5 kB, 300 B of 3.6 kB are left"
+
+
 def test_a_big_image_that_is_worth_more_than_what_fits_beside_it_stays() -> None:
     """Value per byte alone would take the small one, and leave the room."""
     result = made([scored("big", 1, 10.0, 3000), scored("a", 2, 1.0, 1)], Budget(max_bytes=3000))

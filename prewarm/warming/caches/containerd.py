@@ -28,6 +28,7 @@ from prewarm.warming.caches import Driver, Finding, Surroundings, Transfer
 from prewarm.warming.caches.ctr import SOCKET, Import, Node, Plugins, Row, Tools, parse_address
 from prewarm.warming.caches.keys import Seconds
 from prewarm.warming.images import BUILDKIT_CACHE, Descriptor, Image, Platform, parse_platform
+from prewarm.warming.pacing import paced
 from prewarm.warming.tasks import together
 
 NAME = "io.containerd.image.name"  # what `ctr images import` names an image by
@@ -243,10 +244,8 @@ class Nodes:
     async def _stream(self, reference: Reference, blob: Descriptor, takers: Sequence[_Taker]) -> None:
         registry, path = self._surroundings.origin(reference)
         await _write(takers, _header(_path(blob.digest), blob.size))
-        async with aclosing(registry.blob(path, blob)) as chunks:
+        async with aclosing(paced(registry.blob(path, blob), self._surroundings.pace)) as chunks:
             async for chunk in chunks:
-                if self._surroundings.pace:
-                    await self._surroundings.pace.take(len(chunk))
                 await _write(takers, chunk)
                 if all(taker.broken for taker in takers):
                     return  # nobody listens any more; each says why when it is asked

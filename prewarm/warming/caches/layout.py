@@ -35,6 +35,7 @@ from prewarm.errors import CacheBusy, CacheError, UnsupportedImage
 from prewarm.references import Reference
 from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer
 from prewarm.warming.images import OCI_INDEX, Descriptor, Image, Manifest, parse_manifest
+from prewarm.warming.pacing import paced
 from prewarm.warming.planning import in_units
 from prewarm.warming.tasks import together
 
@@ -138,18 +139,13 @@ class Layout:
     async def _stream(self, reference: Reference, blob: Descriptor, part: Path) -> None:
         """Write the blob to `part`; on return its digest is verified and it is on the disk."""
         registry, path = self._surroundings.origin(reference)
-        pace = self._surroundings.pace
         with _in_words(self.root):
             file = part.open("wb")
         with file:
-            async with aclosing(registry.blob(path, blob)) as chunks:
+            async with aclosing(paced(registry.blob(path, blob), self._surroundings.pace)) as chunks:
                 async for chunk in chunks:
-                    if pace:
-                        await pace.take(len(chunk))
                     with _in_words(self.root):
                         file.write(chunk)
-            if pace:  # a connection hands over up to half a megabyte at once
-                await pace.paid()
             with _in_words(self.root):
                 file.flush()
                 await _uninterrupted(os.fsync, file.fileno())

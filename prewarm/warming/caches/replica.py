@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from itertools import islice
@@ -29,6 +29,7 @@ from prewarm.warming import deletions
 from prewarm.warming.caches import Driver, Eviction, Finding, Surroundings, Transfer, notes
 from prewarm.warming.caches.keys import RegistryKeys, eviction, reached
 from prewarm.warming.images import WHOLE, Descriptor, Image, Manifest
+from prewarm.warming.pacing import paced
 from prewarm.warming.referrers import Companion, Referrers, index_of, tag_of
 from prewarm.warming.registry import Registry
 from prewarm.warming.tasks import together
@@ -274,7 +275,8 @@ class Replica:
         source, named = self._source(reference)
         for attempt in range(1, UPLOADS + 1):
             try:
-                async with aclosing(self._paced(source.blob(named.repository, blob))) as chunks:
+                blobs = source.blob(named.repository, blob)
+                async with aclosing(paced(blobs, self._surroundings.pace)) as chunks:
                     await self._uploads.blob(path, blob, chunks)
                 break
             except (Unavailable, NotFound):
@@ -283,13 +285,6 @@ class Replica:
                 if attempt == UPLOADS:
                     raise
         return blob.size
-
-    async def _paced(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                if self._surroundings.pace:
-                    await self._surroundings.pace.take(len(chunk))
-                yield chunk
 
     async def _put(self, path: str, reference: str, manifest: Manifest) -> str | None:
         """Put a manifest that is not there yet; the subject that the registry lists it under."""
