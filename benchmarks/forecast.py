@@ -75,6 +75,13 @@ def profile_with_chances(grid: Grid) -> object:
     return dispersion.probability(means), dispersion.interval(means, 90)
 
 
+def auto_again(grid: Grid) -> object:
+    """What a refresh after one more hour does: fit again, and the means of 25 hours."""
+    from prewarm.demand.forecasters.auto import Auto
+
+    return Auto().fit(grid).means(range(25))
+
+
 def seasonal_naive(grid: Grid) -> object:
     """The same hour of last week."""
     from prewarm.demand.forecasters.baselines import SeasonalNaive
@@ -110,6 +117,7 @@ def statsmodels_per_image(grid: Grid) -> object:
 CASES: dict[str, tuple[Callable[[Grid], object], float]] = {
     "seasonal naive": (seasonal_naive, 1),
     "auto with chances and interval": (auto, 1),
+    "auto fitted again, means of 25 hours": (auto_again, 1),
     "profile": (profile, 1),
     "profile with chances and interval": (profile_with_chances, 1),
     "boosted": (boosted, 1),

@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from prewarm.demand.calendars import Site
-from prewarm.demand.distribution import EDGES, FLOOR, TYPICAL, Dispersion, learnt
+from prewarm.demand.distribution import EDGES, TYPICAL, Dispersion, learnt, recent_errors
 from prewarm.demand.forecasters import Prior
 from prewarm.demand.forecasters.profile import BINS, Profile, fit
 from prewarm.demand.selection import KINDS
@@ -26,7 +26,7 @@ from prewarm.demand.series import Grid, count
 from prewarm.demo.workload import Workload, busy
 
 SEEDS = (101, 102, 103)  # none of them is a sample's or a test's
-ORIGINS = range(1, 15)  # days before the end, each forecast from the hours before it
+DAYS = 14  # before the end, each forecast from the hours before it
 FEW = 500  # cells that a bucket needs to speak for itself
 LEAST = 0.05  # of a multiple: no hour of a day is impossible
 VERSION = "2026.11"
@@ -69,7 +69,7 @@ def grids(load: Workload) -> Iterator[Grid]:
 
 def dispersion(sites: list[Grid]) -> Dispersion:
     """alpha per bucket, by the errors of the profile's own forecasts; typical where there are too few."""
-    cells = [errors(grid, grid.hours - 24 * day) for grid in sites for day in ORIGINS]
+    cells = [each for grid in sites for each in recent_errors(grid, Profile().forecast, DAYS)]
     means = np.concatenate([mu for mu, _ in cells])
     told = np.bincount(np.digitize(means, EDGES), minlength=len(EDGES) + 1) >= FEW
     alpha = np.where(told, learnt(TYPICAL, cells).alpha, TYPICAL.alpha)
@@ -85,12 +85,6 @@ def digest(sites: list[Grid]) -> str:
         for cells in (counts.indptr, counts.indices, counts.data):
             seen.update(np.ascontiguousarray(cells, dtype="<f8").tobytes())
     return seen.hexdigest()[:12]
-
-
-def errors(grid: Grid, origin: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The profile's means and the pulls of the day from `origin`, image by image and hour by hour."""
-    mu = Profile().forecast(grid.until(origin), range(24)).astype(np.float64).ravel()
-    return np.maximum(mu, FLOOR), grid.counts[:, origin : origin + 24].toarray().astype(np.float64).ravel()
 
 
 if __name__ == "__main__":

@@ -110,14 +110,14 @@ def calibrate(history: Grid, means: Means, before: Dispersion, origins: int = 3)
     Each of these days is forecast from the hours before it, so the errors are out of sample. All stays as
     `before` when no day has a week of history before it.
     """
-    return learnt(before, _recent_errors(history, means, origins))
+    return learnt(before, recent_errors(history, means, origins))
 
 
 def learnt(before: Dispersion, errors: Iterable[Cells]) -> Dispersion:
     """`before` as (mean, pulls) of cells that were forecast out of sample correct it; means are above 0.
 
-    Each bucket borrows from the one below, which its own 200 cells outweigh; the first from `before`. So an
-    image busier than any other is spread as the busiest that were seen. Without a cell all stays as it was.
+    Each bucket borrows from the one below, as far as that has seen enough to tell, else from `before`; its
+    own 200 cells outweigh that. So an image busier than any other is spread as the busiest that were seen.
     """
     kept = list(errors)
     if not any(len(mu) for mu, _ in kept):
@@ -129,18 +129,19 @@ def learnt(before: Dispersion, errors: Iterable[Cells]) -> Dispersion:
 def _alphas(before: Dispersion, errors: Iterable[Cells]) -> tuple[float, ...]:
     """alpha per bucket by moments: E[(y - mu)^2 - mu] = alpha mu^2."""
     moments = np.zeros((2, len(before.alpha)))
-    cells = np.zeros(len(before.alpha), dtype=np.int64)
+    cells = np.zeros(len(before.alpha))  # a rare one shows next to nothing of the spread
     for mu, y in errors:
         buckets = np.digitize(mu, before.edges)
         excess = (y - mu) ** 2 - mu
         excess = np.minimum(excess, np.quantile(excess, 0.999)) if excess.size else excess
-        cells += np.bincount(buckets, minlength=len(cells))
+        cells += np.bincount(buckets, np.minimum(mu, 1) ** 2, len(cells))
         moments[0] += np.bincount(buckets, excess, len(cells))
         moments[1] += np.bincount(buckets, mu**2, len(cells))
     own = np.clip(moments[0] / np.maximum(moments[1], FLOOR**2), *ALPHA_RANGE)
     alphas = list(before.alpha)
     for bucket in range(len(alphas)):
-        below = alphas[bucket - 1] if bucket and cells[:bucket].any() else before.alpha[bucket]
+        enough = min(cells[:bucket].sum() / FEW_CELLS, 1.0)
+        below = enough * alphas[bucket - 1] + (1 - enough) * before.alpha[bucket]
         alphas[bucket] = float(
             (cells[bucket] * own[bucket] + FEW_CELLS * below) / (cells[bucket] + FEW_CELLS)
         )
@@ -178,7 +179,7 @@ def _sampled(before: Dispersion, errors: Sequence[Cells]) -> Cells:
     return mu[taken], y[taken]
 
 
-def _recent_errors(history: Grid, means: Means, origins: int) -> Iterator[Cells]:
+def recent_errors(history: Grid, means: Means, origins: int) -> Iterator[Cells]:
     """Errors of the last days that have a week of history before them."""
     for day in range(1, origins + 1):
         origin = history.hours - 24 * day

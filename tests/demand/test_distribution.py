@@ -80,6 +80,18 @@ def test_busier_buckets_than_were_seen_borrow_from_the_busiest() -> None:
     assert told.alpha[-1] == told.alpha[reached]
 
 
+def test_rare_images_say_nothing_of_busy_ones() -> None:
+    """Of means far below one pull nobody can tell the spread; a site of these alone keeps what was known."""
+    rng = np.random.default_rng(8)
+    mean = rng.uniform(0.0, 0.02, 20_000)
+    y = rng.poisson(mean * rng.gamma(1, 1, len(mean))).astype(np.float64)
+    before = Dispersion(EDGES, ALPHA)
+    told = learnt(before, [(np.maximum(mean, 0.01), y)])
+    assert told.alpha[4:] == pytest.approx(before.alpha[4:], rel=0.25)
+    busy = np.full(1, 50.0, dtype=np.float32)
+    assert told.quantile(busy, 0.95)[0] == pytest.approx(before.quantile(busy, 0.95)[0], rel=0.05)
+
+
 @pytest.mark.parametrize("rate", [15.0, 60.0, 400.0])
 def test_quantiles_of_busy_images_keep_their_word(rate: float) -> None:
     """Of skewed bursts, too: so many cells have fewer, and at most as many, as the level says."""
